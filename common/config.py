@@ -1,0 +1,193 @@
+"""Settings: `$GAIA_HOME/config.toml`, each key also as `GAIA_<SECTION>_<KEY>`, environment wins.
+
+Mistakes never raise: they are collected as problems, the default stays in force, and Django's system
+checks report each with a hint. Only the standard library is used, so that the CLI can read it in a millisecond.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from common.durations import parse_duration
+from common.errors import InvalidInput
+from common.home import Home, gaia_home
+
+
+@dataclass(frozen=True)
+class Key:
+    """One setting: its default, how text becomes its value, and what it is for."""
+
+    section: str
+    name: str
+    default: Any
+    parse: Callable[[Any], Any]
+    doc: str
+
+    @property
+    def dotted(self) -> str:
+        return f"{self.section}.{self.name}"
+
+    @property
+    def variable(self) -> str:
+        return f"GAIA_{self.section}_{self.name}".upper()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A mistake in the settings: which key, what is wrong, what to do."""
+
+    key: str
+    message: str
+    hint: str
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise InvalidInput(f"expected text, got {value!r}")
+    return value.strip()
+
+
+def _port(value: Any) -> int:
+    number = _whole(value)
+    if not 1 <= number <= 65535:
+        raise InvalidInput(f"{number} is not a port", fix="Ports are 1 to 65535.")
+    return number
+
+
+def _whole(value: Any) -> int:
+    try:
+        if isinstance(value, bool):
+            raise ValueError
+        return int(value)
+    except (TypeError, ValueError):
+        raise InvalidInput(f"expected a whole number, got {value!r}") from None
+
+
+def _count(value: Any) -> int:
+    number = _whole(value)
+    if number < 1:
+        raise InvalidInput(f"expected at least 1, got {number}")
+    return number
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
+        raise InvalidInput(f"expected a list of words, got {value!r}")
+    return tuple(item.strip() for item in items if item.strip())
+
+
+def _bool(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    if text in {"1", "true", "yes", "on"}:
+        return True
+    if text in {"0", "false", "no", "off", ""}:
+        return False
+    raise InvalidInput(f"expected true or false, got {value!r}")
+
+
+KEYS: tuple[Key, ...] = (
+    Key("server", "host", "127.0.0.1", _text, "Address the console listens on."),
+    Key("server", "port", 8080, _port, "Port the console listens on."),
+    Key("server", "public_url", "", _text, "Origin people use when it is not http://HOST:PORT, such as https://gaia.example.org."),
+    Key("server", "debug", False, _bool, "Django's debug mode; never on a machine others reach."),
+    Key("server", "time_zone", "UTC", _text, "Time zone of the console."),
+    Key("database", "url", "", _text, "postgresql://USER:PASSWORD@HOST:PORT/NAME; empty means SQLite in data/gaia.sqlite3."),
+    Key("environments", "count", 5, _count, "How many environments `gaia env setup` makes."),
+    Key("environments", "base_port", 8081, _port, "Port of the first environment's dev stage; qa is 100 above it, staging 200."),
+    Key("environments", "root", "", _text, "Where checkouts go; empty means beside a local source, else checkouts/ in the home."),
+    Key("environments", "trash_days", 7, _count, "Days a removed checkout stays in the trash."),
+    Key("environments", "git_timeout", 600.0, parse_duration, "Longest a clone or fetch may take."),
+    Key("sessions", "fleet", "", _text, "Fleet file; empty means fleet.yaml in the home, else the shipped fleet of 26."),
+    Key("sessions", "history_limit", 10000, _count, "Lines of scrollback tmux keeps per pane."),
+    Key("sessions", "shell", "", _text, "Shell for panes whose provider is not installed; empty means $SHELL, else /bin/sh."),
+    Key("sessions", "path", "", _text, "PATH to find agent CLIs on; empty means that of whoever ran `gaia up`."),
+    Key("jobs", "workers", 2, _count, "Workers of the job queue."),
+    Key("processes", "stop_grace", 10.0, parse_duration, "How long a process may take to end after TERM before KILL."),
+)  # fmt: skip
+
+_BY_DOTTED = {key.dotted: key for key in KEYS}
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings in force, where each came from, and what was wrong."""
+
+    home: Home
+    values: Mapping[str, Any]
+    origins: Mapping[str, str]
+    problems: tuple[Problem, ...] = field(default=())
+
+    def __getitem__(self, dotted: str) -> Any:
+        return self.values[dotted]
+
+    @property
+    def url(self) -> str:
+        """Where the console is reached, without a trailing slash."""
+        public = str(self["server.public_url"]).rstrip("/")
+        return public or f"http://{self['server.host']}:{self['server.port']}"
+
+
+def load(home: Home | None = None, environ: Mapping[str, str] | None = None) -> Config:
+    """Read the settings.
+
+    Args:
+        home: the GAIA home; default the one in force.
+        environ: environment variables; default the process's own.
+
+    Returns: a Config; mistakes are in its `problems`.
+    """
+    home = home or gaia_home()
+    environ = os.environ if environ is None else environ
+    problems: list[Problem] = []
+    file_values = _read_file(home.config_file, problems)
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for key in KEYS:
+        values[key.dotted], origins[key.dotted] = key.default, "default"
+        candidates = [(str(home.config_file), file_values.get(key.dotted)), (key.variable, environ.get(key.variable))]
+        for origin, raw in candidates:
+            if raw is None:
+                continue
+            try:
+                values[key.dotted], origins[key.dotted] = key.parse(raw), origin
+            except InvalidInput as error:
+                hint = error.fix or f"{key.doc} Default: {key.default!r}."
+                problems.append(Problem(key.dotted, f"{origin}: {key.dotted}: {error.what}", hint))
+    return Config(home, values, origins, tuple(problems))
+
+
+def _read_file(path: Path, problems: list[Problem]) -> dict[str, Any]:
+    try:
+        parsed = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        problems.append(Problem("config.toml", f"{path} cannot be read: {error}", "Mend the file; defaults are in force."))
+        return {}
+    flat: dict[str, Any] = {}
+    for section, body in parsed.items():
+        if not isinstance(body, dict):
+            problems.append(Problem(section, f"{path}: {section} stands outside a [section]", f"Put it under one of {_sections()}."))
+            continue
+        for name, value in body.items():
+            dotted = f"{section}.{name}"
+            if dotted not in _BY_DOTTED:
+                close = difflib.get_close_matches(dotted, _BY_DOTTED, n=1)
+                hint = f"Did you mean {close[0]}?" if close else "`gaia config` lists every key."
+                problems.append(Problem(dotted, f"{path}: there is no setting {dotted}", hint))
+                continue
+            flat[dotted] = value
+    return flat
+
+
+def _sections() -> str:
+    return ", ".join(f"[{name}]" for name in dict.fromkeys(key.section for key in KEYS))
