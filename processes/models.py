@@ -1,0 +1,173 @@
+"""Nodes, port leases, the OS processes GAIA starts, and long operations."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from processes.querysets import OperationQuerySet, ProcessQuerySet
+from processes.states import (
+    OPERATION_ACTIVE,
+    PROCESS_ACTIVE,
+    EnvironmentBase,
+    ExitSource,
+    OperationState,
+    Origin,
+    ProcessState,
+)
+
+
+class Node(models.Model):
+    """A host that runs a daemon. The daemon's liveness is its lock file; the heartbeat is for other hosts."""
+
+    name = models.CharField(max_length=100, unique=True)
+    boot_id = models.CharField(max_length=64, blank=True)
+    daemon_pid = models.PositiveIntegerField(null=True, blank=True)
+    daemon_started_at = models.DateTimeField(null=True, blank=True)
+    heartbeat_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class PortLease(models.Model):
+    """A TCP port that belongs to one owner on one node until it is given back."""
+
+    node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="port_leases")
+    port = models.PositiveIntegerField()
+    owner = models.CharField(max_length=200, db_index=True)
+    leased_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering: ClassVar = ["port"]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["node", "port"], name="one_lease_per_port")]
+
+    def __str__(self) -> str:
+        return f"{self.port} {self.owner}"
+
+
+class Process(models.Model):
+    """One start of an OS process under the exit shim. A restart is a new row with the next attempt."""
+
+    node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="processes")
+    owner = models.CharField(max_length=200, help_text="Key of what it runs for, such as environment/dev1/qa")
+    attempt = models.PositiveIntegerField(default=1)
+    token = models.CharField(max_length=80, unique=True, help_text="Names this start in the exit journal")
+    origin = models.CharField(max_length=10, choices=Origin.choices, default=Origin.GAIA)
+    argv = models.JSONField(default=list)
+    cwd = models.CharField(max_length=1000)
+    env = models.JSONField(default=dict, blank=True, help_text="Variables added to the base")
+    env_base = models.CharField(max_length=10, choices=EnvironmentBase.choices, default=EnvironmentBase.CLEAN)
+    log = models.CharField(max_length=1000)
+    lock = models.CharField(max_length=1000)
+    journal = models.CharField(max_length=1000)
+    port = models.PositiveIntegerField(null=True, blank=True)
+    stop_grace = models.FloatField(default=10.0, help_text="Seconds between TERM and KILL")
+    state = models.CharField(max_length=15, choices=ProcessState.choices, default=ProcessState.STARTING)
+    pid = models.PositiveIntegerField(null=True, blank=True, help_text="The shim's pid, which is also its session's id")
+    start_ticks = models.BigIntegerField(null=True, blank=True)
+    boot_id = models.CharField(max_length=64, blank=True)
+    stop_requested_at = models.DateTimeField(null=True, blank=True)
+    exit_code = models.IntegerField(null=True, blank=True)
+    exit_source = models.CharField(max_length=10, choices=ExitSource.choices, blank=True)
+    problem = models.TextField(blank=True, help_text="Why it did not start, or what happened to it")
+    created_at = models.DateTimeField(default=timezone.now)
+    started_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    objects = ProcessQuerySet.as_manager()
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+        verbose_name_plural = "processes"
+        indexes: ClassVar = [models.Index(fields=["owner", "-id"], name="process_owner")]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["node", "owner"], condition=Q(state__in=PROCESS_ACTIVE), name="one_live_process_per_owner"
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=PROCESS_ACTIVE) | Q(ended_at__isnull=False), name="ended_process_has_end"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.owner} #{self.attempt}"
+
+    @property
+    def active(self) -> bool:
+        return self.state in PROCESS_ACTIVE
+
+
+class Operation(models.Model):
+    """A long piece of work with progress, a log and a way to cancel it; runs as `manage.py operate ID`."""
+
+    kind = models.CharField(max_length=80)
+    title = models.CharField(max_length=200)
+    subject = models.CharField(max_length=200, help_text="Key of what it works on; one at a time per subject")
+    params = models.JSONField(default=dict)
+    actor = models.CharField(max_length=150)
+    idempotency_key = models.CharField(max_length=100, null=True, blank=True, unique=True)  # noqa: DJ001  null is "none given"; "" would collide
+    state = models.CharField(max_length=15, choices=OperationState.choices, default=OperationState.QUEUED)
+    done = models.FloatField(default=0)
+    total = models.FloatField(default=0)
+    message = models.CharField(max_length=500, blank=True)
+    result = models.JSONField(default=dict, blank=True)
+    error = models.JSONField(null=True, blank=True)
+    log = models.CharField(max_length=1000, blank=True)
+    cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    started_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    objects = OperationQuerySet.as_manager()
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["subject"], condition=Q(state__in=OPERATION_ACTIVE), name="one_live_operation_per_subject"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.title} ({self.state})"
+
+    @property
+    def owner(self) -> str:
+        """Key under which its process runs."""
+        return f"operation/{self.pk}"
+
+    @property
+    def active(self) -> bool:
+        return self.state in OPERATION_ACTIVE
+
+    @property
+    def fraction(self) -> float:
+        """How far it is, 0 to 1."""
+        if self.state == OperationState.SUCCEEDED:
+            return 1.0
+        return min(1.0, self.done / self.total) if self.total else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The operation as every door shows it."""
+        return {
+            "id": self.pk,
+            "kind": self.kind,
+            "title": self.title,
+            "subject": self.subject,
+            "state": self.state,
+            "fraction": round(self.fraction, 4),
+            "message": self.message,
+            "result": self.result,
+            "error": self.error,
+            "actor": self.actor,
+            "created_at": self.created_at.isoformat(),
+            "started_at": self.started_at and self.started_at.isoformat(),
+            "ended_at": self.ended_at and self.ended_at.isoformat(),
+        }

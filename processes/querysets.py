@@ -1,0 +1,30 @@
+"""Named queries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from django.db import models
+
+from processes.states import OPERATION_ACTIVE, PROCESS_ACTIVE
+
+if TYPE_CHECKING:
+    from processes.models import Operation, Process
+
+
+class ProcessQuerySet(models.QuerySet["Process"]):
+    def active(self) -> ProcessQuerySet:
+        """Those that run or are meant to."""
+        return self.filter(state__in=PROCESS_ACTIVE)
+
+    def newest_by_owner(self, owners: Iterable[str]) -> dict[str, Any]:
+        """The newest start per owner, in one query."""
+        newest = self.filter(owner__in=list(owners)).values("owner").annotate(newest=models.Max("id")).values("newest")
+        return {process.owner: process for process in self.filter(id__in=newest)}
+
+
+class OperationQuerySet(models.QuerySet["Operation"]):
+    def active(self) -> OperationQuerySet:
+        """Those that wait or run."""
+        return self.filter(state__in=OPERATION_ACTIVE)
