@@ -1,0 +1,50 @@
+#!/bin/sh
+# GAIA's exit shim: runs one command in the foreground and journals that it began and how it ended.
+#
+#   sh gaia-shim.sh JOURNAL TOKEN CWD COMMAND [ARG...]
+#
+# The caller has flocked a lock file exclusively and left it open on fd 9. A flock belongs to the open file
+# description, so this process keeps the lock for exactly as long as it lives: "lock held" means "still running".
+# The journal gets `S TOKEN PID` before the command and `E TOKEN CODE` after it, one append each. A journal that
+# cannot be written (disk full) changes nothing else; the exit code is the command's in any case.
+# The caller also puts GAIA_ATTEMPT_TOKEN=TOKEN into the environment and starts this in a session of its own (setsid),
+# so that stopping whatever the caller belongs to does not stop this.
+# GAIA's daemon and the launch.sh of a checkout run this same file: plain POSIX sh (dash, busybox ash, bash).
+
+note() {
+    printf '%s %s %s\n' "$1" "$token" "$2" >>"$journal"
+} 2>/dev/null
+
+finish() {
+    note E "$1"
+    exit "$1"
+}
+
+# Everything is in a function, so that the shell has read the whole file before it runs any of it: an upgrade may
+# overwrite the file under a process that runs for weeks.
+main() {
+    if [ "$#" -lt 4 ]; then
+        echo 'usage: sh gaia-shim.sh JOURNAL TOKEN CWD COMMAND [ARG...]' >&2
+        exit 64
+    fi
+    case $1 in /*) journal=$1 ;; *) journal=$PWD/$1 ;; esac
+    token=$2 cwd=$3
+    shift 3
+    # Signals to the group are meant for the command; the shim stays to note how it ended. A handler (`:`) is reset
+    # to the default in the command, whereas an ignored signal ('') would be ignored by the command as well.
+    trap : TERM INT HUP QUIT USR1 USR2
+    GAIA_ATTEMPT_TOKEN=$token # what descendants are recognised by, even in a session of their own
+    export GAIA_ATTEMPT_TOKEN
+    note S "$$"
+    if ! CDPATH='' cd -- "$cwd"; then
+        echo "gaia-shim: cannot enter the directory $cwd" >&2
+        finish 126
+    fi
+    unset OLDPWD
+    # exec in a subshell: it is always a program, never a builtin or function of this shell, and fd 9 is closed for
+    # it, or a daemonised grandchild would hold the lock. Not with `&`: POSIX lets such commands ignore SIGINT.
+    (exec "$@") 9>&-
+    finish "$?"
+}
+
+main "$@"; exit

@@ -1,0 +1,217 @@
+"""Starting a process: lock, fork, shim. What it returns identifies the process for good.
+
+The lock is taken before the fork and inherited by the shim, so at no moment is there a process without a lock, and
+two spawns of the same lock can never both succeed. We flock one file per process (not byte ranges with OFD locks):
+a flock, too, belongs to the open file description, and sh scripts with flock(1) and macOS can use it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.errors import Conflict, InvalidInput, Unavailable
+from processes.drivers.liveness import Identity, boot_id, start_ticks
+from processes.drivers.shim import TOKEN_VARIABLE, shim_path
+
+SHELL = "/bin/sh"
+LOCK_FD = 9  # dash knows single-digit descriptors only
+_TOKEN = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
+_LOCK_PATIENCE = 0.25  # seconds; `lock_held` takes a shared lock for some microseconds, which is not a holder
+
+
+class LockHeld(Conflict):
+    """The process that this lock stands for is running."""
+
+    code = "lock_held"
+
+
+class SpawnFailed(Unavailable):
+    """The process could not be started; nothing of it runs."""
+
+    code = "spawn_failed"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What to run and where its traces go.
+
+    Args:
+        argv: program (absolute, or found on `env`'s PATH) and arguments.
+        cwd: directory to run in; if it cannot be entered, the process ends with 126 and says so in the log.
+        env: the complete environment; `GAIA_ATTEMPT_TOKEN` is added.
+        log: file that stdout and stderr are appended to; made 0600.
+        lock: file whose flock means "running"; it is made when missing and must never be removed.
+        journal: file the shim notes start and end in.
+        token: names this attempt; letters, digits and `._:@/+=-`.
+    """
+
+    argv: tuple[str, ...]
+    cwd: Path
+    env: Mapping[str, str]
+    log: Path
+    lock: Path
+    journal: Path
+    token: str
+
+
+@dataclass(frozen=True)
+class Spawned:
+    """The shim of a started process: leader of a session and a process group of its own."""
+
+    pid: int
+    start_ticks: int
+    boot_id: str
+
+    @property
+    def identity(self) -> Identity:
+        return Identity(boot_id=self.boot_id, pid=self.pid, start_ticks=self.start_ticks)
+
+
+def spawn(spec: Spec) -> Spawned:
+    """Start a process under the shim, detached, with the lock held by it and by nobody else.
+
+    Returns: pid, start time and boot of the shim. It is a child of the caller, who reaps it (`ExitWatcher`).
+    Raises: LockHeld when it runs already, SpawnFailed when the system refuses, InvalidInput for a malformed spec.
+    """
+    _check(spec)
+    for path in (spec.log, spec.lock, spec.journal):
+        _make_parents(path)
+    lock = _take_lock(spec.lock)
+    try:
+        log = _open(spec.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        try:
+            pid = _spawn_shim(spec, lock, log)
+        finally:
+            os.close(log)
+    finally:
+        os.close(lock)  # the shim has its own copy of the descriptor, or there is no shim
+    # The child stays in the process table until we reap it, so this reads its entry and nobody else's.
+    return Spawned(pid=pid, start_ticks=start_ticks(pid) or 0, boot_id=boot_id())
+
+
+def _check(spec: Spec) -> None:
+    if not spec.argv or not spec.argv[0]:
+        raise InvalidInput("there is no command to run")
+    if not _TOKEN.fullmatch(spec.token):
+        raise InvalidInput(f"{spec.token!r} is no attempt token", fix="Use letters, digits and ._:@/+=- only.")
+    words = (*spec.argv, str(spec.cwd), *spec.env.keys(), *spec.env.values())
+    if any("\0" in word for word in words):
+        raise InvalidInput("a command, directory or environment variable contains a NUL character")
+
+
+def _make_parents(path: Path) -> None:
+    """Make the missing directories above `path`, each of them 0700 (`mkdir(parents=True)` gives that to the last)."""
+    for directory in reversed([parent for parent in path.parents if not parent.exists()]):
+        try:
+            directory.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise _failure(f"the directory {directory} cannot be made", error) from error
+
+
+def _open(path: Path, flags: int) -> int:
+    try:
+        return os.open(path, flags | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _failure(f"{path} cannot be opened", error) from error
+
+
+def _take_lock(path: Path) -> int:
+    """The descriptor that holds the lock on the file that is at `path` now."""
+    deadline = time.monotonic() + _LOCK_PATIENCE
+    while True:
+        fd = _open(path, os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(fd, path):
+                return fd
+            os.close(fd)  # somebody replaced the file: a lock on the old one would exclude nobody
+        except BlockingIOError:
+            os.close(fd)
+            if time.monotonic() >= deadline:
+                raise LockHeld(
+                    f"the process of {path.name} is running already",
+                    meaning="Its lock is held, so it was not started a second time.",
+                    fix="Stop it first, or leave it running.",
+                    path=str(path),
+                ) from None
+            time.sleep(0.005)
+        except OSError as error:  # a file system without locks
+            os.close(fd)
+            raise _failure(f"{path} cannot be locked", error) from error
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _spawn_shim(spec: Spec, lock: int, log: int) -> int:
+    argv = (SHELL, str(shim_path()), str(spec.journal.absolute()), spec.token, str(spec.cwd.absolute()), *spec.argv)
+    env = {**spec.env, TOKEN_VARIABLE: spec.token}
+    actions: list[tuple[Any, ...]] = [
+        (os.POSIX_SPAWN_DUP2, lock, LOCK_FD),
+        (os.POSIX_SPAWN_DUP2, log, 1),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        *((os.POSIX_SPAWN_CLOSE, fd) for fd in _inheritable()),
+    ]
+    try:
+        return os.posix_spawn(
+            SHELL,
+            argv,
+            env,
+            file_actions=actions,
+            setsid=True,
+            setsigmask=(),
+            # Python ignores SIGPIPE, and a shell cannot trap what was ignored when it started.
+            setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+        )
+    except OSError as error:
+        raise _failure(f"{spec.argv[0]} cannot be started", error) from error
+
+
+def _inheritable() -> list[int]:
+    """Descriptors that would leak into the child: those somebody handed to us, or opened without CLOEXEC."""
+    leaks = []
+    for name in os.listdir("/dev/fd"):
+        fd = int(name)
+        if fd > 2 and fd != LOCK_FD:
+            try:
+                inheritable = os.get_inheritable(fd)
+            except OSError:  # the descriptor of the listing itself
+                continue
+            if inheritable:
+                leaks.append(fd)
+    return leaks
+
+
+_FIXES = {
+    errno.EAGAIN: "Stop some processes, or raise the limit of processes (ulimit -u).",
+    errno.ENOMEM: "Free some memory and try again.",
+    errno.ENOSPC: "Free some disk space and try again.",
+    errno.EDQUOT: "Free some disk space and try again.",
+    errno.EMFILE: "Raise the limit of open files (ulimit -n).",
+    errno.ENFILE: "Raise the system's limit of open files.",
+    errno.EACCES: "Check owner and permissions of that path.",
+    errno.EPERM: "Check owner and permissions of that path.",
+    errno.EROFS: "GAIA's home must be on a file system that can be written.",
+    errno.E2BIG: "Shorten the arguments or the environment of the command.",
+    errno.ENOLCK: "Put GAIA's home on a local file system.",
+}
+
+
+def _failure(what: str, error: OSError) -> SpawnFailed:
+    return SpawnFailed(
+        f"{what}: {error.strerror}", meaning="Nothing was started.", fix=_FIXES.get(error.errno or 0, "")
+    )

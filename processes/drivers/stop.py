@@ -1,0 +1,234 @@
+"""Stopping a process with everything it started, and making sure that nothing of it is left.
+
+The order is that of EXECUTION: TERM to the group, time to end in peace, KILL to every member but the shim, which then
+notes the end and exits; then sweeps until two in a row find nobody. Every signal to a single process goes through a
+pidfd whose identity was checked, so none ever reaches a stranger who got the pid.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+
+from processes.drivers.liveness import Identity, Row, alive, boot_id, member_rows
+
+Progress = Callable[[str], None]
+
+_SHIM_PATIENCE = 2.0  # seconds for the shim to note the end once nobody else is left
+_SWEEP_PATIENCE = 5.0  # seconds of killing before those who remain are called survivors
+_RESCAN = 0.25  # seconds after which the process table is read again though nothing was reported
+_PASSES_SPARING_SHIM = 10  # then the whole group is killed at once: that outruns whoever forks faster than we kill
+
+
+@dataclass(frozen=True)
+class StopReport:
+    """How a stop went.
+
+    Args:
+        ended: nothing of the process is left.
+        killed: pids that had to be killed.
+        survivors: pids that are still there (of another user, or stuck in the kernel).
+    """
+
+    ended: bool
+    killed: tuple[int, ...]
+    survivors: tuple[int, ...]
+
+
+def stop(identity: Identity, *, token: str, grace: float, on_progress: Progress | None = None) -> StopReport:
+    """Stop a process and all its descendants; blocks until that is done.
+
+    Args:
+        identity: the shim (it may be dead already: what it left behind is stopped).
+        token: the attempt's token.
+        grace: seconds between TERM and KILL.
+        on_progress: gets a sentence for people whenever something happens.
+    """
+    if identity.boot_id != boot_id():  # the machine was started again since: all of it is gone
+        return StopReport(ended=True, killed=(), survivors=())
+    return _Stop(identity, token, on_progress or _silent).run(grace)
+
+
+class _Stop:
+    def __init__(self, shim: Identity, token: str, say: Progress) -> None:
+        self._shim = shim
+        self._token = token
+        self._say = say
+        self._killed: dict[int, None] = {}
+
+    def run(self, grace: float) -> StopReport:
+        self._ask(time.monotonic() + grace)
+        self._kill_members()
+        self._end_shim()
+        survivors = self._sweep()
+        return StopReport(ended=not survivors, killed=tuple(self._killed), survivors=tuple(survivors))
+
+    def _members(self) -> list[Row]:
+        """Live members without the shim and without ourselves."""
+        rows = member_rows(self._shim.pid, self._token)
+        return [row for row in rows if row.identity != self._shim and row.pid != os.getpid()]
+
+    # -- asking
+
+    def _ask(self, deadline: float) -> None:
+        """TERM the group and wait; TERM once whoever that did not reach."""
+        members = self._members()
+        asked = {row.identity for row in members if row.group == self._shim.pid and self._runs_program(row)}
+        if alive(self._shim):
+            self._say(f"asked {len(members)} process{'es' if len(members) != 1 else ''} to end")
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._shim.pid, signal.SIGTERM)
+                os.killpg(self._shim.pid, signal.SIGCONT)  # a stopped process gets no TERM
+        while members:
+            self._ask_the_rest(members, asked)
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            watched = [self._shim] if alive(self._shim) else [row.identity for row in members]
+            _wait_until_ended(watched, min(left, _RESCAN))
+            members = self._members()
+
+    def _ask_the_rest(self, members: list[Row], asked: set[Identity]) -> None:
+        """TERM the command itself if it came up only after the group was asked, or is in a group of its own; and
+        what it left behind in other groups, once it has gone: until then that is its own business."""
+        group_gone = not any(row.group == self._shim.pid for row in members)
+        for row in members:
+            its_turn = (row.parent == self._shim.pid and self._runs_program(row)) or group_gone
+            if its_turn and row.identity not in asked:
+                asked.add(row.identity)
+                _send(row.identity, signal.SIGTERM)
+                _send(row.identity, signal.SIGCONT)
+
+    def _runs_program(self, row: Row) -> bool:
+        """False for the moment between the shim's fork and exec, when the shim's handlers still swallow a TERM."""
+        return row.parent != self._shim.pid or _command_line(row.pid) != _command_line(self._shim.pid)
+
+    # -- killing
+
+    def _kill_members(self) -> None:
+        """KILL everybody but the shim, until nobody is left or the time is up."""
+        deadline = time.monotonic() + _SWEEP_PATIENCE
+        passes = 0
+        while (members := self._members()) and time.monotonic() < deadline:
+            if passes == 0:
+                self._say(f"killing {len(members)} that did not end: {', '.join(str(row.pid) for row in members)}")
+            if passes == _PASSES_SPARING_SHIM and alive(self._shim):
+                self._kill_group()
+            self._kill(row.identity for row in members)
+            passes += 1
+
+    def _kill(self, targets: Iterable[Identity]) -> None:
+        sent = [target for target in targets if _send(target, signal.SIGKILL)]
+        self._killed.update((target.pid, None) for target in sent)
+        _wait_until_ended(sent, _RESCAN)
+
+    def _kill_group(self) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._shim.pid, signal.SIGKILL)
+            self._killed[self._shim.pid] = None
+
+    def _end_shim(self) -> None:
+        """Let the shim note how its command ended; a shim that does not exit is killed."""
+        _send(self._shim, signal.SIGCONT)
+        _wait_until_ended([self._shim], _SHIM_PATIENCE)
+        if alive(self._shim):
+            self._say("the shim did not exit and is killed")
+            self._kill([self._shim])
+
+    def _sweep(self) -> list[int]:
+        """Kill who came up meanwhile, until two looks in a row find nobody. Returns the pids that remain."""
+        deadline = time.monotonic() + _SWEEP_PATIENCE
+        empty = 0
+        while empty < 2:
+            rows = member_rows(self._shim.pid, self._token)
+            left = [row.identity for row in rows if row.pid != os.getpid()]
+            empty = 0 if left else empty + 1
+            if left and time.monotonic() >= deadline:
+                self._say(f"still there: {', '.join(str(one.pid) for one in left)}")
+                return [one.pid for one in left]
+            self._kill(left)
+        return []
+
+
+def _send(target: Identity, number: signal.Signals) -> bool:
+    """Signal exactly this process; False when it has ended or is not ours to signal."""
+    if not hasattr(os, "pidfd_open"):
+        return _send_by_pid(target, number)
+    try:
+        pidfd = os.pidfd_open(target.pid)
+    except ProcessLookupError:
+        return False
+    except OSError:  # a kernel without pidfds, or no descriptor left
+        return _send_by_pid(target, number)
+    try:
+        if not alive(target):  # checked with the pidfd open: from here on it cannot mean another process
+            return False
+        signal.pidfd_send_signal(pidfd, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    finally:
+        os.close(pidfd)
+    return True
+
+
+def _send_by_pid(target: Identity, number: signal.Signals) -> bool:
+    try:
+        if not alive(target):
+            return False
+        os.kill(target.pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def _wait_until_ended(targets: Iterable[Identity], seconds: float) -> None:
+    """Return when all of these have ended (a zombie has), or when the time is up."""
+    deadline = time.monotonic() + seconds
+    waiting = [target for target in targets if alive(target)]
+    with ExitStack() as stack:
+        pidfds = _open_all(waiting, stack)
+        if pidfds is None:
+            while any(alive(target) for target in waiting) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            return
+        poll = select.poll()
+        for pidfd in pidfds:
+            poll.register(pidfd, select.POLLIN)
+        left = len(pidfds)
+        while left and (remaining := deadline - time.monotonic()) > 0:
+            for pidfd, _ in poll.poll(remaining * 1000):
+                poll.unregister(pidfd)
+                left -= 1
+
+
+def _open_all(targets: list[Identity], stack: ExitStack) -> list[int] | None:
+    """A pidfd for each that still lives, closed by the stack; None where that does not work."""
+    pidfds = []
+    for target in targets:
+        try:
+            pidfd = os.pidfd_open(target.pid)
+        except ProcessLookupError:
+            continue
+        except (AttributeError, OSError):
+            return None
+        stack.callback(os.close, pidfd)
+        if alive(target):
+            pidfds.append(pidfd)
+    return pidfds
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
+def _silent(_: str) -> None:
+    """Nobody listens to the progress."""

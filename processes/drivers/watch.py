@@ -1,0 +1,129 @@
+"""Being told at once when a process ends: pidfd in asyncio, polling where the kernel has none (macOS)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from processes.drivers.liveness import Identity, alive, boot_id, start_ticks
+
+OnExit = Callable[[int | None], None]
+
+_POLL_INTERVAL = 0.05  # seconds
+
+
+@dataclass
+class _Watch:
+    identity: Identity
+    on_exit: OnExit
+    pidfd: int | None = None
+    timer: asyncio.Handle | None = None
+
+
+class ExitWatcher:
+    """Calls back once for each watched process that ends. Use it from the loop's own thread.
+
+    Args:
+        loop: the event loop; the running one when left out.
+        use_pidfd: False polls every 50 ms instead, which also happens by itself where the kernel has no pidfds or
+            no descriptor is left.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None, *, use_pidfd: bool = True) -> None:
+        self._loop = loop or asyncio.get_running_loop()
+        self._use_pidfd = use_pidfd and hasattr(os, "pidfd_open")
+        self._watches: dict[int, _Watch] = {}
+
+    def watch(self, identity: Identity, on_exit: OnExit) -> None:
+        """Call `on_exit` from the loop when the process has ended, soon if it already has.
+
+        It gets the exit code of a child of ours, negative for a signal (as subprocess does), and reaps it. For a
+        process that was adopted, or that somebody else reaped, it gets None: look into the journal.
+        Watching a process again replaces its callback.
+        """
+        known = self._watches.get(identity.pid)
+        if known is not None and known.identity == identity:
+            known.on_exit = on_exit
+            return
+        if known is not None:  # its pid is another's now, so it has ended and the loop has not got round to saying so
+            self._ended(known)
+        watch = _Watch(identity, on_exit)
+        self._watches[identity.pid] = watch
+        if not _in_table(identity):
+            watch.timer = self._loop.call_soon(self._ended, watch)
+        elif not (self._use_pidfd and self._open_pidfd(watch)):
+            watch.timer = self._loop.call_soon(self._poll, watch)
+
+    def unwatch(self, pid: int) -> None:
+        """Forget a process; its callback will not be called, and we do not reap it."""
+        watch = self._watches.get(pid)
+        if watch is not None:
+            self._forget(watch)
+
+    def close(self) -> None:
+        """Forget all processes."""
+        for watch in list(self._watches.values()):
+            self._forget(watch)
+
+    def _open_pidfd(self, watch: _Watch) -> bool:
+        """True when the loop will hear of the end through a pidfd, or has been told that it is over."""
+        try:
+            pidfd = os.pidfd_open(watch.identity.pid)
+        except ProcessLookupError:
+            watch.timer = self._loop.call_soon(self._ended, watch)
+            return True
+        except OSError:  # a kernel without, or no descriptor left
+            return False
+        watch.pidfd = pidfd
+        if _in_table(watch.identity):  # again: the pid may have changed hands before pidfd_open
+            self._loop.add_reader(pidfd, self._ended, watch)
+        else:
+            os.close(pidfd)
+            watch.pidfd = None
+            watch.timer = self._loop.call_soon(self._ended, watch)
+        return True
+
+    def _poll(self, watch: _Watch) -> None:
+        if alive(watch.identity):
+            watch.timer = self._loop.call_later(_POLL_INTERVAL, self._poll, watch)
+        else:
+            self._ended(watch)
+
+    def _ended(self, watch: _Watch) -> None:
+        code = _reap(watch)
+        self._forget(watch)  # first: a readable pidfd would spin, and on_exit may watch the next start
+        watch.on_exit(code)
+
+    def _forget(self, watch: _Watch) -> None:
+        if self._watches.get(watch.identity.pid) is watch:
+            del self._watches[watch.identity.pid]
+        if watch.timer is not None:
+            watch.timer.cancel()
+        if watch.pidfd is not None:
+            self._loop.remove_reader(watch.pidfd)
+            os.close(watch.pidfd)
+            watch.pidfd = None
+
+
+def _in_table(identity: Identity) -> bool:
+    """True while the process, or its zombie, has the pid."""
+    return identity.boot_id == boot_id() and start_ticks(identity.pid) == identity.start_ticks
+
+
+def _reap(watch: _Watch) -> int | None:
+    """The exit code if it is a child of ours that nobody has reaped yet, else None."""
+    pid = watch.identity.pid
+    if watch.pidfd is None and not _in_table(watch.identity):
+        return None  # the pid may be that of another child
+    try:
+        if watch.pidfd is None:
+            result = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
+        else:
+            result = os.waitid(os.P_PIDFD, watch.pidfd, os.WEXITED | os.WNOHANG)
+    except ChildProcessError:
+        return None
+    if result is None:
+        return None
+    return result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
