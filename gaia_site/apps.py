@@ -6,6 +6,5 @@ class SiteConfig(AppConfig):
     verbose_name = "GAIA"
 
     def ready(self) -> None:
-        from gaia_site import checks, wiring  # noqa: F401  registering is the import's purpose
+        from gaia_site import checks  # noqa: F401  registering is the import's purpose
 
-        wiring.connect()

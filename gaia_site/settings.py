@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from datetime import timedelta
 from pathlib import Path
@@ -111,6 +112,9 @@ TEMPLATES = [
 ]
 
 DATABASES = {"default": _database()}
+if os.environ.get("GAIA_ROLE") in {"node", "jobs"}:
+    # loops that poll: a connection per turn would cost more than the turn
+    DATABASES["default"]["CONN_MAX_AGE"] = None
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_USER_MODEL = "policy.User"
@@ -211,6 +215,12 @@ Q_CLUSTER = {
     "save_limit": 500,
     "label": "Jobs",
     "ALT_CLUSTERS": {},
+}
+
+# What `manage.py operate` can run: kind -> function(progress, **params) returning the result.
+GAIA_OPERATIONS = {
+    "environments.setup": "environments.operations.set_up",
+    "environments.clean": "environments.operations.clean",
 }
 
 LOGGING = {

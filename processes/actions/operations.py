@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from common.errors import Cancelled, Conflict, GaiaError, NotFound
+from common.files import file_lock
 from common.home import gaia_home
 from events import log
 from events.actor import acting_as, current_actor
@@ -148,7 +149,7 @@ def run_operation(pk: int, listener: Callable[[Operation], None] | None = None) 
     if not _move(operation, OperationState.QUEUED, OperationState.RUNNING, "operation.started", "started"):
         operation.refresh_from_db()
         raise Conflict(f"operation {pk} is already {operation.state}")
-    with acting_as(operation.actor):
+    with acting_as(operation.actor), file_lock(foreground_lock(operation), what=operation.title):
         progress = Progress(operation, listener)
         try:
             progress.check_cancelled()

@@ -1,0 +1,30 @@
+"""States of environments, as data."""
+
+from __future__ import annotations
+
+from django.db.models import TextChoices
+
+
+class EnvironmentState(TextChoices):
+    CREATING = "creating", "Being made"
+    READY = "ready", "Ready"
+    DAMAGED = "damaged", "Damaged"
+    REMOVING = "removing", "Being removed"
+    REMOVED = "removed", "Removed"
+
+
+ENVIRONMENT_ACTIVE = (
+    EnvironmentState.CREATING,
+    EnvironmentState.READY,
+    EnvironmentState.DAMAGED,
+    EnvironmentState.REMOVING,
+)
+ENVIRONMENT_TRANSITIONS: dict[str, tuple[str, ...]] = {
+    EnvironmentState.CREATING: (EnvironmentState.READY, EnvironmentState.DAMAGED, EnvironmentState.REMOVING),
+    EnvironmentState.READY: (EnvironmentState.DAMAGED, EnvironmentState.REMOVING, EnvironmentState.CREATING),
+    EnvironmentState.DAMAGED: (EnvironmentState.CREATING, EnvironmentState.READY, EnvironmentState.REMOVING),
+    EnvironmentState.REMOVING: (EnvironmentState.REMOVED, EnvironmentState.DAMAGED),
+}
+
+STAGE_NAMES = ("dev", "qa", "staging")
+STAGE_PORT_OFFSETS = {"dev": 0, "qa": 100, "staging": 200}

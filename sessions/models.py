@@ -1,0 +1,61 @@
+"""tmux sessions that GAIA started."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from sessions.states import SESSION_ACTIVE, Runs, SessionState
+
+
+class Session(models.Model):
+    """One life of a tmux session: when it ends and is started again, that is a new row."""
+
+    gaia_id = models.CharField(max_length=32, unique=True, help_text="Value of the pane option @gaia_id")
+    name = models.CharField(max_length=64)
+    group = models.CharField(max_length=40, help_text="Key of its group in the fleet")
+    provider = models.CharField(max_length=40)
+    role = models.CharField(max_length=60, blank=True)
+    protected = models.BooleanField(default=False, help_text="Never given tasks")
+    environment = models.ForeignKey(
+        "environments.Environment", null=True, blank=True, on_delete=models.SET_NULL, related_name="sessions"
+    )
+    cwd = models.CharField(max_length=1000)
+    argv = models.JSONField(default=list)
+    runs = models.CharField(max_length=10, choices=Runs.choices, default=Runs.SHELL)
+    reason = models.CharField(max_length=300, blank=True, help_text="Why a shell runs instead of an agent")
+    state = models.CharField(max_length=10, choices=SessionState.choices, default=SessionState.STARTING)
+    tmux_session = models.CharField(max_length=20, blank=True)
+    tmux_pane = models.CharField(max_length=20, blank=True)
+    tmux_server_pid = models.PositiveIntegerField(null=True, blank=True)
+    pane_pid = models.PositiveIntegerField(null=True, blank=True)
+    command = models.CharField(max_length=100, blank=True, help_text="What has the pane's foreground now")
+    title = models.CharField(max_length=300, blank=True)
+    exit_status = models.IntegerField(null=True, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    started_at = models.DateTimeField(null=True, blank=True)
+    active_at = models.DateTimeField(null=True, blank=True, help_text="Last output of its window")
+    ended_at = models.DateTimeField(null=True, blank=True)
+    problem = models.TextField(blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["name"], condition=Q(state__in=SESSION_ACTIVE), name="one_live_session_per_name"),
+            models.CheckConstraint(condition=Q(state__in=SESSION_ACTIVE) | Q(ended_at__isnull=False), name="ended_session_has_end"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def key(self) -> str:
+        """Subject of its events."""
+        return f"session/{self.name}"
+
+    @property
+    def live(self) -> bool:
+        return self.state in SESSION_ACTIVE

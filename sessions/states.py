@@ -1,0 +1,30 @@
+"""States of sessions, as data."""
+
+from __future__ import annotations
+
+from django.db.models import TextChoices
+
+
+class SessionState(TextChoices):
+    STARTING = "starting", "Starting"
+    RUNNING = "running", "Running"
+    EXITED = "exited", "Exited"  # its program has ended, tmux keeps the pane so that one can read why
+    STOPPED = "stopped", "Stopped"  # GAIA ended it
+    GONE = "gone", "Gone"  # it vanished from tmux without GAIA's doing
+    FAILED = "failed", "Failed"  # tmux did not make it
+
+
+SESSION_ACTIVE = (SessionState.STARTING, SessionState.RUNNING, SessionState.EXITED)
+SESSION_TERMINAL = (SessionState.STOPPED, SessionState.GONE, SessionState.FAILED)
+SESSION_TRANSITIONS: dict[str, tuple[str, ...]] = {
+    SessionState.STARTING: (SessionState.RUNNING, SessionState.EXITED, SessionState.STOPPED, SessionState.GONE, SessionState.FAILED),
+    SessionState.RUNNING: (SessionState.EXITED, SessionState.STOPPED, SessionState.GONE),
+    SessionState.EXITED: (SessionState.RUNNING, SessionState.STOPPED, SessionState.GONE),
+}  # fmt: skip
+
+
+class Runs(TextChoices):
+    """What runs in a session's pane."""
+
+    AGENT = "agent", "Agent"
+    SHELL = "shell", "Shell"
