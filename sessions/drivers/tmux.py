@@ -1,0 +1,369 @@
+"""GAIA's own tmux server: start sessions, see them all, write into them, read them, end them.
+
+It is always the server on its own socket (`tmux -L NAME -f CONFIG`), never the user's. Bulk work goes in batches over one
+connection; libtmux, which forks once per call and reads 123 fields per listing, serves the tests as the second opinion.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from common.names import check_name
+from sessions.drivers import tmux_process
+from sessions.drivers.tmux_client import TmuxClient, failed, scrubbed_environment
+from sessions.drivers.tmux_config import DEFAULT_HISTORY, check_tmux, write_config
+from sessions.drivers.tmux_create import EXISTS, Created, CreateFailed, NewSession, create_line, read_answers, refusal
+from sessions.drivers.tmux_errors import NoServer, PaneDead, PaneInMode, PaneMissing, TmuxError, TmuxHung
+from sessions.drivers.tmux_facts import TAGS, PaneFacts, ServerIdentity, Snapshot, listing, parse_listing
+from sessions.drivers.tmux_keys import (
+    DEAD,
+    MODE,
+    SENT,
+    check_pane,
+    clean_text,
+    guarded,
+    key_commands,
+    text_commands,
+    word_commands,
+)  # fmt: skip
+from sessions.drivers.tmux_script import command, line
+
+__all__ = [
+    "EXISTS", "TAGS", "CreateFailed", "Created", "NewSession", "NoServer", "PaneDead", "PaneFacts", "PaneInMode", "PaneMissing",
+    "ServerIdentity", "Snapshot", "TmuxError", "TmuxHung", "TmuxServer", "check_tmux", "scrubbed_environment", "write_config",
+]  # fmt: skip
+
+SNAPSHOT_TIMEOUT = 2.0
+TIMEOUT = 10.0
+CREATE_CHUNK = 50  # sessions per conversation: the server is busy for about 0.2 s
+CAPTURE_PAGE = 2_000  # lines per conversation: 50,000 at once stop the server for half a second
+
+
+class TmuxServer:
+    """One tmux server, found by its socket name.
+
+    Args:
+        socket_name: for `tmux -L`; `Home.tmux_socket_name` gives GAIA's.
+        config: GAIA's configuration file, written when it is missing; None for tmux's defaults (never `~/.tmux.conf`).
+        history_limit: lines of scrollback per pane.
+        env: variables that every pane shall have, besides the login's own.
+        tmpdir: directory of the socket; default `$TMUX_TMPDIR`, else /tmp.
+    """
+
+    def __init__(
+        self,
+        socket_name: str,
+        *,
+        config: Path | None = None,
+        history_limit: int = DEFAULT_HISTORY,
+        env: Mapping[str, str] | None = None,
+        tmpdir: Path | None = None,
+    ) -> None:
+        self._client = TmuxClient(socket_name, config=config, env=env, tmpdir=tmpdir)
+        self.history_limit = history_limit
+        self._last_seen: ServerIdentity | None = None
+        self._searched = False
+
+    @property
+    def socket_name(self) -> str:
+        return self._client.socket_name
+
+    @property
+    def socket_path(self) -> Path:
+        return self._client.socket_path
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The environment the server starts with; a `tmux` that is run outside this class needs it, too."""
+        return self._client.environment
+
+    # Starting
+
+    def create(self, batch: Sequence[NewSession]) -> list[Created | CreateFailed]:
+        """Start sessions; one that fails does not keep the others from starting.
+
+        Args:
+            batch: any number; each program becomes its pane's own process.
+
+        Returns: one answer per session, in order. `CreateFailed.reason` is `exists` when the name is taken.
+        Raises: NoServer, TmuxHung, TmuxError; then some may have been started: a snapshot tells by their ids.
+        """
+        results: dict[int, Created | CreateFailed] = {}
+        ready: list[tuple[int, NewSession]] = []
+        names: set[str] = set()
+        for index, session in enumerate(batch):
+            reason = refusal(session) or (EXISTS if session.name in names else "")
+            names.add(session.name)
+            if reason:
+                results[index] = CreateFailed(session.name, reason)
+            else:
+                ready.append((index, session))
+        if ready:
+            self._write_missing_config()
+            self._find_lost_server()
+        for start in range(0, len(ready), CREATE_CHUNK):
+            results |= self._create_chunk(ready[start : start + CREATE_CHUNK])
+        return [results[index] for index in range(len(batch))]
+
+    def _create_chunk(self, chunk: Sequence[tuple[int, NewSession]]) -> dict[int, Created | CreateFailed]:
+        path = self._client.environment["PATH"]
+        options = [
+            command("set-option", "-g", "remain-on-exit", "on"),
+            command("set-option", "-g", "history-limit", str(self.history_limit)),
+        ]
+        completed = self._client.script(
+            [*options, *(create_line(index, session, path) for index, session in chunk)], timeout=TIMEOUT, start=True
+        )
+        return read_answers(chunk, completed.stdout, completed.stderr)
+
+    def _write_missing_config(self) -> None:
+        config = self._client.config
+        if config is not None and not config.exists():
+            write_config(config, history_limit=self.history_limit)
+
+    # Seeing
+
+    def snapshot(self) -> Snapshot:
+        """Every pane of the server, in one call.
+
+        Returns: the panes, each once; a snapshot without server and panes when no server runs.
+        Raises: TmuxHung, TmuxError: then nothing is known, which is not the same as nothing there.
+        """
+        nonce = secrets.token_hex(6)
+        words = listing(nonce)
+        try:
+            text = self._client.run(words, timeout=SNAPSHOT_TIMEOUT)
+        except NoServer:
+            if not self._find_lost_server():
+                self._last_seen = None
+                return Snapshot(None, ())
+            text = self._client.run(words, timeout=SNAPSHOT_TIMEOUT)
+        found = parse_listing(text, nonce)
+        self._last_seen = found.server
+        return found
+
+    def exists(self, name: str) -> bool:
+        """Whether a session has exactly this name."""
+        check_name(name, what="session name")
+        try:
+            return self._client.call(["has-session", "-t", f"={name}"], timeout=TIMEOUT).ok
+        except NoServer:
+            return False
+
+    def capture(self, pane_id: str, *, lines: int = 0, ansi: bool = False) -> str:
+        """What a pane shows.
+
+        Args:
+            pane_id: such as `%3`.
+            lines: how many lines of scrollback to put before the visible screen.
+            ansi: keep colours and attributes as escape sequences.
+
+        Returns: lines, separated by newlines, without trailing blanks.
+        Raises: PaneMissing, NoServer, TmuxHung, TmuxError.
+        """
+        check_pane(pane_id)
+        size, rows = self._capture_page(pane_id, (), ansi)
+        pages, top = [rows], size
+        wanted = min(lines, size)
+        while wanted > 0:
+            take = min(wanted, CAPTURE_PAGE)
+            known = size
+            size, rows = self._capture_page(pane_id, ("-S", str(top - take - known), "-E", str(top - 1 - known)), ansi)
+            # Lines that scrolled away since the last page moved this one down: its end is what we have already.
+            moved = min(max(size - known, 0), take)
+            rows = rows[: take - moved]
+            if not rows:  # the pane writes faster than we read
+                break
+            pages.append(rows)
+            top -= len(rows)
+            wanted -= len(rows)
+        joint = "\x1b[0m\n" if ansi else "\n"  # each page starts with plain attributes
+        return joint.join("\n".join(rows) for rows in reversed(pages))
+
+    def _capture_page(self, pane_id: str, limits: Sequence[str], ansi: bool) -> tuple[int, list[str]]:
+        flags = ("-e",) if ansi else ()
+        text = self._on_pane(
+            pane_id,
+            line(
+                command("display-message", "-p", "-t", pane_id, "#{history_size}"),
+                command("capture-pane", "-p", *flags, *limits, "-t", pane_id),
+            ),
+        )
+        head, _, body = text.partition("\n")
+        return int(head or 0), body.removesuffix("\n").split("\n")
+
+    # Writing
+
+    def send_keys(
+        self, pane_id: str, text: str, *, enter: bool = False, literal: bool = True, enter_delay: float = 0.0
+    ) -> None:
+        """Write text into a pane.
+
+        Text of several lines, or long text, is pasted, in brackets where the program asked for them. Escape sequences and control
+        characters are taken out.
+
+        Args:
+            pane_id: such as `%3`.
+            text: what to write.
+            enter: press Enter afterwards; trailing newlines are then left out.
+            literal: False treats the text like tmux's own send-keys: words that are names of keys are pressed.
+            enter_delay: seconds between text and Enter; agents take an Enter that follows at once for part of a paste.
+
+        Raises: PaneMissing, PaneDead, PaneInMode, InvalidInput, NoServer, TmuxHung, TmuxError; nothing was written then, unless
+            the pane went away before the Enter.
+        """
+        check_pane(pane_id)
+        if literal:
+            cleaned = clean_text(text)
+            commands = text_commands(pane_id, cleaned.rstrip("\n") if enter else cleaned)
+        else:
+            commands = word_commands(pane_id, text)
+        press = key_commands(pane_id, "Enter") if enter else []
+        if not press or enter_delay <= 0 or not commands:
+            self._write(pane_id, [*commands, *press])
+            return
+        self._write(pane_id, commands)
+        time.sleep(enter_delay)
+        self._write(pane_id, press)
+
+    def send_key(self, pane_id: str, key: str) -> None:
+        """Press one key, such as `Enter`, `Escape`, `C-c`, `Up`.
+
+        Raises: as `send_keys`; InvalidInput for a key that is not on the list.
+        """
+        check_pane(pane_id)
+        self._write(pane_id, key_commands(pane_id, key))
+
+    def leave_mode(self, pane_id: str) -> None:
+        """End copy mode in a pane, if it is in it."""
+        check_pane(pane_id)
+        cancel = command("send-keys", "-X", "-t", pane_id, "cancel")
+        self._on_pane(pane_id, command("if-shell", "-F", "-t", pane_id, "#{pane_in_mode}") + f" {{ {cancel} }}")
+
+    def _write(self, pane_id: str, commands: list[str]) -> None:
+        if not commands:
+            return
+        answer = self._on_pane(pane_id, guarded(pane_id, commands)).strip()
+        if answer == DEAD:
+            raise PaneDead(
+                "the program in this pane has ended",
+                meaning="Nothing reads what is written there, so nothing was written.",
+                fix="Start the session again.",
+                pane=pane_id,
+            )
+        if answer == MODE:
+            raise PaneInMode(
+                "somebody is scrolling in this pane",
+                meaning="tmux would take the keys for its own, so nothing was written.",
+                fix="Press q in the pane, then try again.",
+                pane=pane_id,
+            )
+        if answer != SENT:
+            raise TmuxError(f"tmux did not confirm that it wrote into pane {pane_id}: {answer[:120]!r}")
+
+    def _on_pane(self, pane_id: str, text: str) -> str:
+        completed = self._client.script([text], timeout=TIMEOUT)
+        if completed.ok:
+            return completed.stdout
+        if "can't find" in completed.stderr:
+            raise PaneMissing(f"there is no pane {pane_id}", fix="`gaia --group-status` shows what runs.", pane=pane_id)
+        raise failed(completed)
+
+    # Ending
+
+    def kill(self, targets: Iterable[str]) -> tuple[str, ...]:
+        """End windows, wherever they are linked, with the programs in them.
+
+        Args:
+            targets: ids of windows (`@3`) or of panes (`%3`, ends its whole window).
+
+        Returns: those that were gone already.
+        Raises: TmuxHung, TmuxError.
+        """
+        ids = list(dict.fromkeys(targets))
+        for target in ids:
+            if not target.startswith("@") or not target[1:].isdigit():
+                check_pane(target)
+        if not ids:
+            return ()
+        try:
+            completed = self._client.script([command("kill-window", "-t", target) for target in ids], timeout=TIMEOUT)
+        except NoServer:
+            return tuple(ids)
+        missing = {error.rpartition(": ")[2] for error in completed.stderr.splitlines() if "can't find" in error}
+        others = [error for error in completed.stderr.splitlines() if error.strip() and "can't find" not in error]
+        if others and "server exited" not in completed.stderr:  # with its last session the server goes, too
+            raise failed(completed)
+        return tuple(target for target in ids if target in missing)
+
+    def kill_server(self) -> bool:
+        """End this server with all its sessions, and make sure of it.
+
+        Returns: False when none ran.
+        Raises: TmuxError when the server does not end even by SIGKILL.
+        """
+        import psutil
+
+        pid = tmux_process.listening_pid(self.socket_path) or self._lost_pid()
+        self._last_seen = None
+        if pid is None:
+            self._remove_dead_socket()
+            return False
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            try:
+                self._client.call(["kill-server"], timeout=SNAPSHOT_TIMEOUT)
+            except NoServer:
+                process.terminate()  # its socket was deleted; SIGTERM ends it in the same way
+            except TmuxHung:
+                process.kill()
+            tmux_process.end(process, grace=TIMEOUT)
+        self._remove_dead_socket()
+        return True
+
+    def _remove_dead_socket(self) -> None:
+        if tmux_process.listening_pid(self.socket_path) is None:
+            with suppress(OSError):
+                self.socket_path.unlink()
+
+    # A server whose socket was deleted
+
+    def revive(self, pid: int) -> bool:
+        """Have the server with this pid make its deleted socket again.
+
+        Returns: True when it answers on the socket; False when the process is not this server, or another one has taken the socket.
+        """
+        tmpdir = str(self.socket_path.parent.parent)
+        if not tmux_process.is_server(pid, self.socket_name, tmpdir):
+            return False
+        return tmux_process.revive(pid, self.socket_path, timeout=SNAPSHOT_TIMEOUT)
+
+    def _find_lost_server(self) -> bool:
+        """Bring back a server that lives without its socket: a second one started beside it would hide all its sessions."""
+        if tmux_process.listening_pid(self.socket_path) is not None:
+            return False
+        pid = self._lost_pid()
+        return pid is not None and self.revive(pid)
+
+    def _lost_pid(self) -> int | None:
+        if self._last_seen is not None:
+            return self._last_seen.pid
+        if self._searched:  # the list of processes is long: once is enough, from then on the server's pid is known
+            return None
+        self._searched = True
+        return tmux_process.find_server(self.socket_name, str(self.socket_path.parent.parent))
+
+    # For people
+
+    def attach_argv(self, name: str) -> list[str]:
+        """The command that shows a session in the terminal it is run in."""
+        check_name(name, what="session name")
+        return self._client.argv("attach-session", "-t", f"={name}", utf8=False)
+
+    def passthrough_argv(self, words: Sequence[str]) -> list[str]:
+        """The command that runs any tmux command on this server; run it with `environment` plus the terminal's own TERM."""
+        return self._client.argv(*words, utf8=False)

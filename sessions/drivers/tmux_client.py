@@ -1,0 +1,177 @@
+"""One call of the `tmux` program: its arguments, its environment, its timeouts, and what its errors mean."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from common.errors import InvalidInput, Unavailable
+from common.run import CommandMissing, CommandTimedOut, Completed, run
+from sessions.drivers.tmux_config import missing_tmux
+from sessions.drivers.tmux_errors import NoServer, TmuxError, TmuxHung
+from sessions.drivers.tmux_script import script
+
+# The server hands its environment to every pane, so it starts with what a login would have and nothing of GAIA's own.
+_KEPT = frozenset(
+    ("HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TERM", "PATH", "TZ", "TMPDIR", "TMUX_TMPDIR"),
+)
+_SOCKET_PATH_LIMIT = 107  # bytes of sockaddr_un.sun_path without its NUL
+_SOCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+
+_NO_SERVER = re.compile(
+    r"no server running on |error connecting to .*\((?:No such file or directory|Connection refused)\)",
+)
+_GOING_AWAY = re.compile(r"server exited|lost server|Connection reset|Broken pipe")
+_RETRIES = 5
+_RETRY_PAUSE = 0.05
+
+
+def scrubbed_environment(source: Mapping[str, str], extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The part of an environment that panes may inherit.
+
+    Args:
+        source: usually `os.environ`; only the login variables (`HOME`, `PATH`, `LANG`, `LC_*`, …) are taken, and a virtual
+            environment's own directory is taken off `PATH`.
+        extra: variables to add, whatever their name.
+    """
+    kept = {name: value for name, value in source.items() if name in _KEPT or name.startswith("LC_")}
+    venv = source.get("VIRTUAL_ENV")
+    if venv and "PATH" in kept:
+        own = os.path.join(venv, "bin")
+        kept["PATH"] = os.pathsep.join(part for part in kept["PATH"].split(os.pathsep) if part.rstrip("/") != own)
+    return kept | dict(extra or {})
+
+
+class TmuxClient:
+    """Runs commands on one tmux server, found by socket name.
+
+    Args:
+        socket_name: for `tmux -L`.
+        config: file for `tmux -f`; None for none at all, never the user's own `~/.tmux.conf`.
+        env: variables added to the scrubbed environment of the server.
+        tmpdir: directory of the socket (TMUX_TMPDIR); default that of GAIA's environment, else /tmp.
+    """
+
+    def __init__(
+        self,
+        socket_name: str,
+        *,
+        config: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        tmpdir: Path | None = None,
+    ) -> None:
+        if not _SOCKET_NAME.fullmatch(socket_name):
+            raise InvalidInput(
+                f"{socket_name!r} is not a name for a tmux socket", fix="Use letters, digits, '_' and '-'."
+            )
+        self.socket_name = socket_name
+        self.config = config
+        self.environment = scrubbed_environment(os.environ, env)
+        self.environment.setdefault("PATH", os.defpath)
+        if tmpdir is not None:
+            self.environment["TMUX_TMPDIR"] = str(tmpdir)
+        # tmux puts the calling client's PATH over the one a new session was given: a caller without PATH leaves it alone.
+        self._call_environment = {name: value for name, value in self.environment.items() if name != "PATH"}
+        self._program: str | None = None
+
+    @property
+    def program(self) -> str:
+        """Absolute path of tmux.
+
+        Raises: Unavailable when it is not installed.
+        """
+        if self._program is None:
+            found = shutil.which("tmux", path=self.environment["PATH"]) or shutil.which("tmux")
+            if found is None:
+                raise missing_tmux()
+            self._program = os.path.abspath(found)
+        return self._program
+
+    @property
+    def socket_path(self) -> Path:
+        """Where tmux puts the socket (tmux(1), -L and TMUX_TMPDIR)."""
+        return Path(self.environment.get("TMUX_TMPDIR") or "/tmp") / f"tmux-{os.getuid()}" / self.socket_name  # noqa: S108
+
+    def argv(self, *words: str, utf8: bool = True) -> list[str]:
+        """The argument list of a tmux call on this server."""
+        flags = ["-u"] if utf8 else []
+        return [self.program, *flags, "-L", self.socket_name, "-f", str(self.config or "/dev/null"), *words]
+
+    def call(self, words: Sequence[str], *, timeout: float, stdin: str | None = None) -> Completed:
+        """Run tmux once; the exit code is the caller's to judge.
+
+        Args:
+            words: command and arguments, `;` between commands.
+            timeout: seconds.
+            stdin: text for standard input.
+
+        Raises: NoServer, TmuxHung, TmuxError, Unavailable when tmux is missing.
+        """
+        self._check_socket_path()
+        for attempt in range(_RETRIES):
+            completed = self._run_once(words, timeout=timeout, stdin=stdin)
+            if completed.ok or not _GOING_AWAY.search(completed.stderr):
+                break
+            if completed.stdout and stdin is not None:
+                break  # part of the script ran: running it again would do that part twice
+            time.sleep(_RETRY_PAUSE * (attempt + 1))  # the old server is on its way out; the next one is clean
+        if not completed.ok and _NO_SERVER.search(completed.stderr):
+            raise NoServer(
+                f"no tmux server runs on socket {self.socket_name}",
+                meaning="There are no sessions.",
+                fix="`gaia up` starts the server with the first session.",
+            )
+        return completed
+
+    def run(self, words: Sequence[str], *, timeout: float, stdin: str | None = None) -> str:
+        """Like `call`, and any failure is an error. Returns: standard output."""
+        completed = self.call(words, timeout=timeout, stdin=stdin)
+        if not completed.ok:
+            raise failed(completed)
+        return completed.stdout
+
+    def script(self, lines: Iterable[str], *, timeout: float, start: bool = False) -> Completed:
+        """Run a script of tmux commands over one connection.
+
+        Args:
+            lines: each as made by `tmux_script`; a failing line does not stop the next.
+            timeout: seconds for all of them.
+            start: start the server when none runs.
+        """
+        words = ["start-server", ";"] if start else []
+        return self.call([*words, "source-file", "-"], timeout=timeout, stdin=script(lines))
+
+    def _run_once(self, words: Sequence[str], *, timeout: float, stdin: str | None) -> Completed:
+        try:
+            return run(self.argv(*words), timeout=timeout, env=self._call_environment, stdin=stdin, check=False)
+        except CommandTimedOut as error:
+            raise TmuxHung(
+                f"tmux did not answer within {timeout:g} s",
+                meaning=f"The server on socket {self.socket_name} hangs or the machine is overloaded; its sessions may still run.",
+                fix="Try again; if it stays so, `gaia down --all` ends this tmux server and its sessions.",
+                socket=str(self.socket_path),
+            ) from error
+        except CommandMissing as error:
+            self._program = None
+            raise missing_tmux() from error
+
+    def _check_socket_path(self) -> None:
+        path = os.fsencode(self.socket_path)
+        if len(path) > _SOCKET_PATH_LIMIT:
+            raise Unavailable(
+                f"the path of the tmux socket is too long: {self.socket_path}",
+                meaning=f"The system allows {_SOCKET_PATH_LIMIT} bytes; this has {len(path)}.",
+                fix="Set TMUX_TMPDIR to a shorter directory.",
+            )
+
+
+def failed(completed: Completed) -> TmuxError:
+    """The error for a tmux call that answered with a failure; it names the command, not the whole line."""
+    reason = (completed.stderr.strip() or completed.stdout.strip() or f"exit code {completed.code}").splitlines()[0]
+    return TmuxError(
+        f"tmux: {reason[:300]}", fix="`gaia tmux list-panes -a` shows what the server has.", exit_code=completed.code
+    )

@@ -1,0 +1,106 @@
+"""What may be typed into a pane, and how."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import string
+
+from common.errors import InvalidInput
+from common.names import NAME_PATTERN
+from sessions.drivers.tmux_script import command
+
+# Removed from text: C0 except newline and tab, DEL, C1 (U+009B is a CSI of its own), lone surrogates, and the marks that
+# change writing direction, with which text shows something else than it is.
+_REMOVED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_LETTERS = string.ascii_lowercase
+KEYS = frozenset(
+    (
+        "Enter", "Escape", "Tab", "BTab", "Space", "BSpace", "Up", "Down", "Left", "Right", "Home", "End", "PageUp", "PageDown",
+        "PPage", "NPage", "IC", "DC", "Insert", "Delete",
+        *(f"F{number}" for number in range(1, 13)),
+        *(f"C-{letter}" for letter in _LETTERS), *(f"M-{letter}" for letter in _LETTERS),
+        *(f"M-{digit}" for digit in string.digits),
+        "C-Space", "C-Up", "C-Down", "C-Left", "C-Right", "M-Enter", "S-Tab", "S-Up", "S-Down", "S-Left", "S-Right",
+    )
+)  # fmt: skip
+_TMUX_NAMES = {"Insert": "IC", "Delete": "DC", "S-Tab": "BTab"}
+
+TYPED_LIMIT = 4_096  # characters; longer text, or text of several lines, is pasted
+TEXT_LIMIT = 2_000_000  # bytes that were seen to pass in one piece
+_PANE = re.compile(rf"%\d+|={NAME_PATTERN}:")
+DEAD, MODE, SENT = "gaia-dead", "gaia-mode", "gaia-sent"
+
+
+def check_pane(target: str) -> str:
+    """A pane target that names exactly one pane: an id like `%3`, or `=NAME:`; tmux guesses with anything else.
+
+    Raises: InvalidInput.
+    """
+    if not _PANE.fullmatch(target):
+        raise InvalidInput(f"{target!r} is not a pane", fix="Use the pane's id, such as %3, or =NAME:.")
+    return target
+
+
+def check_key(key: str) -> str:
+    """tmux's name of a key that may be pressed from outside.
+
+    Raises: InvalidInput.
+    """
+    if key not in KEYS:
+        raise InvalidInput(
+            f"{key!r} is not a key that can be sent", fix="Use names such as Enter, Escape, Up, C-c, F1.", key=key
+        )
+    return _TMUX_NAMES.get(key, key)
+
+
+def clean_text(text: str) -> str:
+    """The text without what a terminal would obey: an embedded `ESC[201~` ends a paste, and the rest would be typed.
+
+    Raises: InvalidInput when it is longer than 2 MB.
+    """
+    cleaned = _REMOVED.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    if len(cleaned.encode()) > TEXT_LIMIT:
+        raise InvalidInput(f"the text is longer than {TEXT_LIMIT} bytes", fix="Put it into a file and name the file.")
+    return cleaned
+
+
+def text_commands(target: str, text: str) -> list[str]:
+    """The tmux commands that put cleaned text into a pane: typed when short, pasted (bracketed if asked for) when not."""
+    if not text:
+        return []
+    if "\n" not in text and len(text) <= TYPED_LIMIT:
+        return [command("send-keys", "-l", "-t", target, "--", text)]
+    buffer = f"gaia-{secrets.token_hex(8)}"
+    return [
+        command("set-buffer", "-b", buffer, "--", text),
+        command("paste-buffer", "-p", "-d", "-b", buffer, "-t", target),
+    ]
+
+
+def key_commands(target: str, *keys: str) -> list[str]:
+    """The tmux commands that press keys, by their checked names."""
+    return [command("send-keys", "-t", target, check_key(key)) for key in keys]
+
+
+def word_commands(target: str, words: str) -> list[str]:
+    """Like tmux's own send-keys: words that are names of keys are pressed, the others are typed, without spaces between."""
+    commands: list[str] = []
+    for word in words.split():
+        commands += key_commands(target, word) if word in KEYS else text_commands(target, clean_text(word))
+    return commands
+
+
+def guarded(target: str, commands: list[str]) -> str:
+    """A script line that runs the commands only while a living program reads the pane, and says what it found.
+
+    tmux judges and acts in one step: nobody can enter copy mode, and no program end, between the two.
+    """
+    act = " ; ".join((*commands, command("display-message", "-p", SENT)))
+    unless_mode = _unless(target, "#{pane_in_mode}", MODE, act)
+    return _unless(target, "#{pane_dead}", DEAD, unless_mode)
+
+
+def _unless(target: str, condition: str, answer: str, act: str) -> str:
+    say = command("display-message", "-p", answer)
+    return command("if-shell", "-F", "-t", target, condition) + f" {{ {say} }} {{ {act} }}"
