@@ -104,8 +104,8 @@ def load_fleet(path: Path | None = None, *, providers: Collection[str] | None = 
         path: the file; default the shipped fleet of 26.
         providers: the names that sessions may use; default the shipped providers.
 
-    Raises: InvalidInput with file, line and hint: for wrong keys or names, anything twice, unknown groups or providers, and
-        labels that would make one group's lines look like another's.
+    Raises: InvalidInput with file, line and hint: for wrong keys or names, anything twice, unknown groups or
+        providers, and labels that would make one group's lines look like another's.
     """
     if path is None and providers is None:
         return _shipped()

@@ -21,7 +21,7 @@ class Detected(NamedTuple):
 
 
 def detect(name: str, *, fleet: Fleet | None = None, providers: Mapping[str, Provider] | None = None) -> Detected:
-    """Group and provider of a session: those of the fleet's session of that name, else by pattern, else other and system.
+    """Group and provider of a session: those of the fleet's session of that name, else by pattern, else other, system.
 
     Args:
         name: the session's name as tmux has it.

@@ -1,7 +1,8 @@
 """GAIA's own tmux server: start sessions, see them all, write into them, read them, end them.
 
-It is always the server on its own socket (`tmux -L NAME -f CONFIG`), never the user's. Bulk work goes in batches over one
-connection; libtmux, which forks once per call and reads 123 fields per listing, serves the tests as the second opinion.
+It is always the server on its own socket (`tmux -L NAME -f CONFIG`), never the user's. Bulk work goes in batches
+over one connection; libtmux, which forks once per call and reads 123 fields per listing, serves the tests as the
+second opinion.
 """
 
 from __future__ import annotations
@@ -33,9 +34,25 @@ from sessions.drivers.tmux_keys import (
 from sessions.drivers.tmux_script import command, line
 
 __all__ = [
-    "EXISTS", "TAGS", "CreateFailed", "Created", "NewSession", "NoServer", "PaneDead", "PaneFacts", "PaneInMode", "PaneMissing",
-    "ServerIdentity", "Snapshot", "TmuxError", "TmuxHung", "TmuxServer", "check_tmux", "scrubbed_environment", "write_config",
-]  # fmt: skip
+    "EXISTS",
+    "TAGS",
+    "CreateFailed",
+    "Created",
+    "NewSession",
+    "NoServer",
+    "PaneDead",
+    "PaneFacts",
+    "PaneInMode",
+    "PaneMissing",
+    "ServerIdentity",
+    "Snapshot",
+    "TmuxError",
+    "TmuxHung",
+    "TmuxServer",
+    "check_tmux",
+    "scrubbed_environment",
+    "write_config",
+]
 
 SNAPSHOT_TIMEOUT = 2.0
 TIMEOUT = 10.0
@@ -203,18 +220,18 @@ class TmuxServer:
     ) -> None:
         """Write text into a pane.
 
-        Text of several lines, or long text, is pasted, in brackets where the program asked for them. Escape sequences and control
-        characters are taken out.
+        Text of several lines, or long text, is pasted, in brackets where the program asked for them. Escape sequences
+        and control characters are taken out.
 
         Args:
             pane_id: such as `%3`.
             text: what to write.
             enter: press Enter afterwards; trailing newlines are then left out.
             literal: False treats the text like tmux's own send-keys: words that are names of keys are pressed.
-            enter_delay: seconds between text and Enter; agents take an Enter that follows at once for part of a paste.
+            enter_delay: seconds between text and Enter; agents take an Enter at once for part of a paste.
 
-        Raises: PaneMissing, PaneDead, PaneInMode, InvalidInput, NoServer, TmuxHung, TmuxError; nothing was written then, unless
-            the pane went away before the Enter.
+        Raises: PaneMissing, PaneDead, PaneInMode, InvalidInput, NoServer, TmuxHung, TmuxError; nothing was written
+            then, unless the pane went away before the Enter.
         """
         check_pane(pane_id)
         if literal:
@@ -335,7 +352,8 @@ class TmuxServer:
     def revive(self, pid: int) -> bool:
         """Have the server with this pid make its deleted socket again.
 
-        Returns: True when it answers on the socket; False when the process is not this server, or another one has taken the socket.
+        Returns: True when it answers on the socket; False when the process is not this server, or another one has
+            taken the socket.
         """
         tmpdir = str(self.socket_path.parent.parent)
         if not tmux_process.is_server(pid, self.socket_name, tmpdir):
@@ -343,7 +361,7 @@ class TmuxServer:
         return tmux_process.revive(pid, self.socket_path, timeout=SNAPSHOT_TIMEOUT)
 
     def _find_lost_server(self) -> bool:
-        """Bring back a server that lives without its socket: a second one started beside it would hide all its sessions."""
+        """Bring back a server that lives without its socket; a second one beside it would hide all its sessions."""
         if tmux_process.listening_pid(self.socket_path) is not None:
             return False
         pid = self._lost_pid()
@@ -365,5 +383,5 @@ class TmuxServer:
         return self._client.argv("attach-session", "-t", f"={name}", utf8=False)
 
     def passthrough_argv(self, words: Sequence[str]) -> list[str]:
-        """The command that runs any tmux command on this server; run it with `environment` plus the terminal's own TERM."""
+        """The command that runs any tmux command on this server; run it with `environment` plus the terminal's TERM."""
         return self._client.argv(*words, utf8=False)

@@ -34,8 +34,8 @@ def scrubbed_environment(source: Mapping[str, str], extra: Mapping[str, str] | N
     """The part of an environment that panes may inherit.
 
     Args:
-        source: usually `os.environ`; only the login variables (`HOME`, `PATH`, `LANG`, `LC_*`, …) are taken, and a virtual
-            environment's own directory is taken off `PATH`.
+        source: usually `os.environ`; only the login variables (`HOME`, `PATH`, `LANG`, `LC_*`, …) are taken, and a
+            virtual environment's own directory is taken off `PATH`.
         extra: variables to add, whatever their name.
     """
     kept = {name: value for name, value in source.items() if name in _KEPT or name.startswith("LC_")}
@@ -74,7 +74,7 @@ class TmuxClient:
         self.environment.setdefault("PATH", os.defpath)
         if tmpdir is not None:
             self.environment["TMUX_TMPDIR"] = str(tmpdir)
-        # tmux puts the calling client's PATH over the one a new session was given: a caller without PATH leaves it alone.
+        # tmux puts the calling client's PATH over the one a new session was given; a caller without leaves it alone
         self._call_environment = {name: value for name, value in self.environment.items() if name != "PATH"}
         self._program: str | None = None
 
@@ -151,7 +151,7 @@ class TmuxClient:
         except CommandTimedOut as error:
             raise TmuxHung(
                 f"tmux did not answer within {timeout:g} s",
-                meaning=f"The server on socket {self.socket_name} hangs or the machine is overloaded; its sessions may still run.",
+                meaning=f"The server {self.socket_name} hangs or the machine is overloaded; its sessions may run on.",
                 fix="Try again; if it stays so, `gaia down --all` ends this tmux server and its sessions.",
                 socket=str(self.socket_path),
             ) from error

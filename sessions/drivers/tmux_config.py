@@ -47,8 +47,8 @@ set-option -gq monitor-activity off
 set-option -gq status-interval 15
 set-option -gq status-style "bg=colour236,fg=colour252"
 set-option -gq status-left-length 80
-set-option -gq status-left "#[bold] #{{session_name}} #[default]#{{?@gaia_group, #{{@gaia_group}},}}#{{?@gaia_provider, · #{{@gaia_provider}},}} "
-set-option -gq status-right "#{{?pane_dead,#[fg=colour203]ended ,}}#{{?pane_in_mode,#[fg=colour221]scrolling (q leaves) ,}}#[default]C-b d detaches "
+set-option -gq status-left "#[bold] #{{session_name}} #[default]#{{?@gaia_provider,· #{{@gaia_provider}} ,}}"
+set-option -gq status-right "#{{?pane_dead,ended · ,}}#{{?pane_in_mode,scrolling (q leaves) · ,}}C-b d detaches "
 set-option -gq status-right-length 60
 set-option -gq window-status-format ""
 set-option -gq window-status-current-format ""

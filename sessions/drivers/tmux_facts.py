@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from sessions.drivers.tmux_errors import TmuxError
 
-# GAIA's marks on a pane, read back with every listing as `PaneFacts.tags`. They are pane options: a window that is linked
-# into another session would show that session's options, but keeps its panes' own.
+# GAIA's marks on a pane, read back with every listing as `PaneFacts.tags`. They are pane options: a window that is
+# linked into another session would show that session's options, but keeps its panes' own.
 TAGS = ("name", "provider", "group", "role", "environment", "protected", "runs", "node")
 GAIA_ID = "@gaia_id"
 HOME_SESSION = "@gaia_session"  # the session the pane was made in: a linked pane is listed under several
@@ -66,8 +66,8 @@ _NUMBERS = (
 _IDS = ("session_id", "window_id", "pane_id")
 # Last what a program in the pane can choose: title, name of its executable, directory. A TAB in those cannot
 # shift the fields before them.
-_TEXTS = ("session_name", GAIA_ID, HOME_SESSION, *(f"@gaia_{tag}" for tag in TAGS), "pane_title", "pane_current_command",
-          "pane_current_path")  # fmt: skip
+_MARKS = (GAIA_ID, HOME_SESSION, *(f"@gaia_{tag}" for tag in TAGS))
+_TEXTS = ("session_name", *_MARKS, "pane_title", "pane_current_command", "pane_current_path")
 _FIELDS = (*_NUMBERS, *_IDS, *_TEXTS)
 _LAST = len(_FIELDS) - 1
 _TAGS_FROM = len(_NUMBERS) + len(_IDS) + 3
@@ -131,8 +131,9 @@ def _parse_row(row: str) -> tuple[PaneFacts, bool]:
     title, command, cwd = fields[_TAGS_TO:]
     try:
         facts = PaneFacts(
-            int(pid), dead == "1", int(status) if status else None, _signal(signal), int(width), int(height), int(activity),
-            int(created), int(attached), mode not in ("", "0"), session, window, pane, name, gaia_id, tags, title, command, cwd,
+            int(pid), dead == "1", int(status) if status else None, _signal(signal), int(width), int(height),
+            int(activity), int(created), int(attached), mode not in ("", "0"), session, window, pane, name, gaia_id,
+            tags, title, command, cwd,
         )  # fmt: skip
     except ValueError:
         raise TmuxError(f"tmux answered something that is no listing: {row[:120]!r}") from None

@@ -10,14 +10,14 @@ from common.errors import InvalidInput
 from common.names import NAME_PATTERN
 from sessions.drivers.tmux_script import command
 
-# Removed from text: C0 except newline and tab, DEL, C1 (U+009B is a CSI of its own), lone surrogates, and the marks that
-# change writing direction, with which text shows something else than it is.
+# Removed from text: C0 except newline and tab, DEL, C1 (U+009B is a CSI of its own), lone surrogates, and the marks
+# that change writing direction, with which text shows something else than it is.
 _REMOVED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _LETTERS = string.ascii_lowercase
 KEYS = frozenset(
     (
-        "Enter", "Escape", "Tab", "BTab", "Space", "BSpace", "Up", "Down", "Left", "Right", "Home", "End", "PageUp", "PageDown",
-        "PPage", "NPage", "IC", "DC", "Insert", "Delete",
+        "Enter", "Escape", "Tab", "BTab", "Space", "BSpace", "Up", "Down", "Left", "Right", "Home", "End",
+        "PageUp", "PageDown", "PPage", "NPage", "IC", "DC", "Insert", "Delete",
         *(f"F{number}" for number in range(1, 13)),
         *(f"C-{letter}" for letter in _LETTERS), *(f"M-{letter}" for letter in _LETTERS),
         *(f"M-{digit}" for digit in string.digits),
@@ -66,7 +66,7 @@ def clean_text(text: str) -> str:
 
 
 def text_commands(target: str, text: str) -> list[str]:
-    """The tmux commands that put cleaned text into a pane: typed when short, pasted (bracketed if asked for) when not."""
+    """The tmux commands that put cleaned text into a pane: typed when short, else pasted, in brackets if asked for."""
     if not text:
         return []
     if "\n" not in text and len(text) <= TYPED_LIMIT:
@@ -84,7 +84,7 @@ def key_commands(target: str, *keys: str) -> list[str]:
 
 
 def word_commands(target: str, words: str) -> list[str]:
-    """Like tmux's own send-keys: words that are names of keys are pressed, the others are typed, without spaces between."""
+    """Like tmux's own send-keys: names of keys are pressed, other words are typed, without spaces between."""
     commands: list[str] = []
     for word in words.split():
         commands += key_commands(target, word) if word in KEYS else text_commands(target, clean_text(word))

@@ -1,8 +1,8 @@
 """Writing tmux's command language.
 
-GAIA talks to tmux in scripts on standard input (`tmux source-file -`): one connection for any number of commands, no limit
-of 16,347 bytes as for arguments, nothing in the list of processes that others could read, and each line stands
-for itself: a line that fails stops the rest of that line only.
+GAIA talks to tmux in scripts on standard input (`tmux source-file -`, tmux ≥ 3.1): one connection for any number of
+commands, no limit of 16,347 bytes as for arguments, nothing in the list of processes that others could read, and each
+line stands for itself: a command that fails stops the rest of its line only.
 """
 
 from __future__ import annotations

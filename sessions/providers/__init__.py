@@ -1,6 +1,7 @@
 """Providers: whose agent runs in a session, how it is started for a person to talk to, and how to tell from a name.
 
-They are data, one YAML file each, beside this module; files in a directory of the operator's add to them or replace them.
+They are data, one YAML file each, beside this module; files in a directory of the operator's add to them or replace
+them.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class _Data(BaseModel):
 class Candidate(_Data):
     """One way to start the provider's agent.
 
-    `argv` follows the program. `env` is set; `pass_env` is taken over from GAIA's own environment where it is set there.
+    `argv` follows the program. `env` is set; `pass_env` names variables handed on from GAIA's own environment.
     """
 
     program: Program
@@ -115,7 +116,8 @@ class Provider(_Data):
 class Launch:
     """What to run in a session's pane.
 
-    `runs` is `agent` or `shell`; `program` is the agent's absolute path; `reason` says why a shell runs where an agent should.
+    `runs` is `agent` or `shell`; `program` is the agent's absolute path; `reason` says why a shell runs where an agent
+    should.
     """
 
     argv: tuple[str, ...]
