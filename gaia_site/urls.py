@@ -1,5 +1,29 @@
-from django.contrib import admin
-from django.urls import path
-from django.views.generic import RedirectView
+"""Every HTTP route. WebSocket routes are in routing.py."""
 
-urlpatterns = [path("admin/", admin.site.urls), path("", RedirectView.as_view(url="/admin/"))]
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from gaia_site import api
+
+handler404 = "gaia_site.errors.not_found"
+handler403 = "gaia_site.errors.refused"
+
+urlpatterns = [
+    path("", RedirectView.as_view(url="/admin/")),
+    path("health", api.alive),
+    path("ready", api.ready),
+    path("api/multi-env/status", api.status),
+    path("api/multi-env/directories", api.directories),
+    path("api/multi-env/environments", api.environments),
+    path("api/multi-env/pr-groups", api.pr_groups),
+    path("api/multi-env/health", api.health),
+    path("api/", include("events.api")),
+    path("api/", include("environments.api")),
+    path("api/", include("processes.api")),
+    path("api/", include("sessions.api")),
+    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("admin/", admin.site.urls),
+]

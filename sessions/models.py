@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from sessions.querysets import SessionQuerySet
 from sessions.states import SESSION_ACTIVE, Runs, SessionState
 
 
@@ -41,11 +42,17 @@ class Session(models.Model):
     ended_at = models.DateTimeField(null=True, blank=True)
     problem = models.TextField(blank=True)
 
+    objects = SessionQuerySet.as_manager()
+
     class Meta:
         ordering: ClassVar = ["id"]
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["name"], condition=Q(state__in=SESSION_ACTIVE), name="one_live_session_per_name"),
-            models.CheckConstraint(condition=Q(state__in=SESSION_ACTIVE) | Q(ended_at__isnull=False), name="ended_session_has_end"),
+            models.UniqueConstraint(
+                fields=["name"], condition=Q(state__in=SESSION_ACTIVE), name="one_live_session_per_name"
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=SESSION_ACTIVE) | Q(ended_at__isnull=False), name="ended_session_has_end"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -1,0 +1,178 @@
+"""`/api/environments/`: what there is, set-up, removal, and the verbs of stages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers, status
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.routers import SimpleRouter
+from rest_framework.viewsets import ViewSet
+
+from environments.actions import setup, stages
+from environments.overview import describe, describe_stage, environments_overview
+from processes.api import OperationSerializer
+from processes.drivers.logs import tail
+from processes.models import Process
+from projects.actions import find
+
+_LOG_LINES = 200
+
+
+class GitSerializer(serializers.Serializer[dict[str, Any]]):
+    branch = serializers.CharField()
+    head = serializers.CharField()
+    ahead = serializers.IntegerField(help_text="Commits that the project's default branch on the hub does not have")
+    behind = serializers.IntegerField(help_text="Commits of the default branch that are missing here")
+    staged = serializers.IntegerField()
+    unstaged = serializers.IntegerField()
+    untracked = serializers.IntegerField()
+    conflicts = serializers.IntegerField()
+    dirty = serializers.IntegerField(help_text="Files that differ from the last commit")
+    detached = serializers.BooleanField()
+    in_progress = serializers.CharField(help_text="merge or rebase, when one was left half done")
+    error = serializers.CharField()
+    checked_at = serializers.DateTimeField()
+
+
+class StageSerializer(serializers.Serializer[dict[str, Any]]):
+    id = serializers.IntegerField()
+    environment = serializers.CharField()
+    project = serializers.CharField()
+    name = serializers.CharField()
+    port = serializers.IntegerField()
+    url = serializers.CharField()
+    database = serializers.CharField()
+    state = serializers.ChoiceField(choices=["running", "starting", "stopping", "stopped", "failed"])
+    pid = serializers.IntegerField(allow_null=True)
+    since = serializers.DateTimeField(allow_null=True)
+    origin = serializers.CharField(allow_null=True, help_text="gaia or script: who launched it")
+    exit_code = serializers.IntegerField(allow_null=True)
+    problem = serializers.CharField()
+    log = serializers.CharField()
+
+
+class DirectorySerializer(serializers.Serializer[dict[str, Any]]):
+    id = serializers.IntegerField()
+    project = serializers.CharField()
+    name = serializers.CharField()
+    directory = serializers.CharField()
+    path = serializers.CharField()
+    branch = serializers.CharField()
+    state = serializers.CharField()
+    problem = serializers.CharField()
+    git = GitSerializer(allow_null=True)
+
+
+class EnvironmentSerializer(DirectorySerializer):
+    stages = StageSerializer(many=True)
+
+
+class SetupSerializer(serializers.Serializer[dict[str, Any]]):
+    source = serializers.CharField(required=False, help_text="Path or URL; default the registered project")
+    project = serializers.CharField(required=False)
+    count = serializers.IntegerField(required=False, help_text="1 to 100; default the configured number")
+    root = serializers.CharField(required=False, help_text="Directory for the checkouts")
+    base_port = serializers.IntegerField(required=False)
+    dry_run = serializers.BooleanField(default=False, help_text="Only answer with the plan")
+
+
+class CleanSerializer(serializers.Serializer[dict[str, Any]]):
+    project = serializers.CharField(required=False)
+    names = serializers.ListField(child=serializers.CharField(), required=False, help_text="Default: all of the project")
+
+
+class StageLogSerializer(serializers.Serializer[dict[str, Any]]):
+    text = serializers.CharField()
+
+
+_IDEMPOTENCY = OpenApiParameter(
+    "Idempotency-Key", str, OpenApiParameter.HEADER, description="Repeating a request with it starts nothing twice"
+)
+
+
+class EnvironmentViewSet(ViewSet):
+    """Environments by directory name (`demo-dev1`) or name (`dev1`)."""
+
+    lookup_value_regex = r"[A-Za-z0-9_-]+"
+
+    @extend_schema(
+        responses=EnvironmentSerializer(many=True), parameters=[OpenApiParameter("project", str)], filters=False
+    )
+    def list(self, request: Request) -> Response:
+        """Every environment with git state and stages."""
+        return Response(environments_overview(request.query_params.get("project")))
+
+    @extend_schema(responses=EnvironmentSerializer, parameters=[OpenApiParameter("id", str, OpenApiParameter.PATH)])
+    def retrieve(self, request: Request, pk: str) -> Response:
+        """One environment."""
+        environment = stages.find_environment(pk)
+        owners = [stage.owner for stage in environment.stages.select_related("environment")]
+        return Response(describe(environment, Process.objects.newest_by_owner(owners)))
+
+    @extend_schema(request=SetupSerializer, responses={202: OperationSerializer}, parameters=[_IDEMPOTENCY])
+    @action(detail=False, methods=["post"])
+    def setup(self, request: Request) -> Response:
+        """Make or repair environments; answers with the operation to follow, or with the plan when `dry_run`."""
+        body = SetupSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        wanted = dict(body.validated_data)
+        dry_run = wanted.pop("dry_run")
+        plan = setup.plan_setup(**wanted)
+        if dry_run:
+            return Response(plan.as_dict())
+        operation = setup.request_setup(plan, idempotency_key=request.headers.get("Idempotency-Key"))
+        return Response(operation.as_dict(), status=status.HTTP_202_ACCEPTED)
+
+    @extend_schema(request=CleanSerializer, responses={202: OperationSerializer})
+    @action(detail=False, methods=["post"])
+    def clean(self, request: Request) -> Response:
+        """Remove environments; unpushed and uncommitted work is salvaged first, the trees go to the trash."""
+        body = CleanSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        project = find(body.validated_data.get("project"))
+        operation = setup.request_clean(project, body.validated_data.get("names"))
+        return Response(operation.as_dict(), status=status.HTTP_202_ACCEPTED)
+
+    @extend_schema(
+        request=None,
+        responses={202: StageSerializer},
+        parameters=[OpenApiParameter("id", str, OpenApiParameter.PATH), OpenApiParameter("stage", str, OpenApiParameter.PATH)],
+    )
+    @action(detail=True, methods=["post"], url_path=r"stages/(?P<stage>[a-z]+)/launch")
+    def launch(self, request: Request, pk: str, stage: str) -> Response:
+        """Start a stage."""
+        found = stages.find_stage(stages.find_environment(pk), stage)
+        process = stages.launch(found)
+        return Response(describe_stage(found, process), status=status.HTTP_202_ACCEPTED)
+
+    @extend_schema(
+        request=None,
+        responses={202: StageSerializer},
+        parameters=[OpenApiParameter("id", str, OpenApiParameter.PATH), OpenApiParameter("stage", str, OpenApiParameter.PATH)],
+    )
+    @action(detail=True, methods=["post"], url_path=r"stages/(?P<stage>[a-z]+)/stop")
+    def stop(self, request: Request, pk: str, stage: str) -> Response:
+        """Stop a stage; nothing happens when it does not run."""
+        found = stages.find_stage(stages.find_environment(pk), stage)
+        stages.stop(found)
+        process = Process.objects.newest_by_owner([found.owner]).get(found.owner)
+        return Response(describe_stage(found, process), status=status.HTTP_202_ACCEPTED)
+
+    @extend_schema(
+        responses=StageLogSerializer,
+        parameters=[OpenApiParameter("id", str, OpenApiParameter.PATH), OpenApiParameter("stage", str, OpenApiParameter.PATH)],
+    )
+    @action(detail=True, methods=["get"], url_path=r"stages/(?P<stage>[a-z]+)/log")
+    def log(self, request: Request, pk: str, stage: str) -> Response:
+        """The last lines a stage wrote."""
+        found = stages.find_stage(stages.find_environment(pk), stage)
+        return Response({"text": tail(stages.log_file(found), _LOG_LINES)})
+
+
+router = SimpleRouter()
+router.register("environments", EnvironmentViewSet, basename="environment")
+urlpatterns = router.urls

@@ -1,0 +1,104 @@
+"""What every door shows of environments and stages: plain data, few queries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from environments.models import Environment, GitSnapshot, Stage
+from environments.states import ENVIRONMENT_ACTIVE
+from processes.models import Process
+from processes.states import ProcessState
+
+_TERMINATED = {143, -15}  # TERM: somebody asked it politely to end, as stop.sh does
+
+
+def environments_overview(project: str | None = None) -> list[dict[str, Any]]:
+    """Every live environment with git state and stages; three queries.
+
+    Args:
+        project: only this one's.
+    """
+    chosen = Environment.objects.filter(state__in=ENVIRONMENT_ACTIVE).select_related("project", "git")
+    if project:
+        chosen = chosen.filter(project__name=project)
+    environments = list(chosen.prefetch_related("stages"))
+    for environment in environments:
+        for stage in environment.stages.all():
+            stage.environment = environment
+    owners = [stage.owner for environment in environments for stage in environment.stages.all()]
+    processes = Process.objects.newest_by_owner(owners)
+    return [describe(environment, processes) for environment in environments]
+
+
+def describe(environment: Environment, processes: dict[str, Process]) -> dict[str, Any]:
+    """One environment as every door shows it."""
+    git: GitSnapshot | None = getattr(environment, "git", None)
+    return {
+        "id": environment.pk,
+        "project": environment.project.name,
+        "name": environment.name,
+        "directory": environment.directory,
+        "path": environment.path,
+        "branch": environment.branch,
+        "state": environment.state,
+        "problem": environment.problem,
+        "git": describe_git(git) if git else None,
+        "stages": [describe_stage(stage, processes.get(stage.owner)) for stage in environment.stages.all()],
+    }
+
+
+def describe_git(git: GitSnapshot) -> dict[str, Any]:
+    """What git last said, with when."""
+    return {
+        "branch": git.branch,
+        "head": git.head,
+        "ahead": git.ahead,
+        "behind": git.behind,
+        "staged": git.staged,
+        "unstaged": git.unstaged,
+        "untracked": git.untracked,
+        "conflicts": git.conflicts,
+        "dirty": git.dirty,
+        "detached": git.detached,
+        "in_progress": git.in_progress,
+        "error": git.error,
+        "checked_at": git.checked_at.isoformat(),
+    }
+
+
+def describe_stage(stage: Stage, process: Process | None) -> dict[str, Any]:
+    """One stage as every door shows it."""
+    return {
+        "id": stage.pk,
+        "environment": stage.environment.directory,
+        "project": stage.environment.project.name,
+        "name": stage.name,
+        "port": stage.port,
+        "url": stage.url,
+        "database": stage.database,
+        "state": stage_state(process),
+        "pid": process.pid if process and process.active else None,
+        "since": _since(process),
+        "origin": process.origin if process else None,
+        "exit_code": process.exit_code if process else None,
+        "problem": process.problem if process else "",
+        "log": process.log if process else "",
+    }
+
+
+def stage_state(process: Process | None) -> str:
+    """`running`, `starting`, `stopping`, `stopped` or `failed`, from the newest process of the stage."""
+    if process is None:
+        return "stopped"
+    if process.active:
+        return process.state
+    asked = process.stop_requested_at is not None or process.exit_code in _TERMINATED
+    clean = process.state == ProcessState.EXITED and process.exit_code == 0
+    return "stopped" if asked or clean else "failed"
+
+
+def _since(process: Process | None) -> str | None:
+    if process is None:
+        return None
+    moment = process.started_at if process.active else process.ended_at
+    return moment.isoformat() if moment else None

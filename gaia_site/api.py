@@ -1,0 +1,93 @@
+"""API routes that join rooms, and the probes."""
+
+from __future__ import annotations
+
+from django.db import DatabaseError, connection
+from django.http import HttpRequest, JsonResponse
+from drf_spectacular.utils import extend_schema, inline_serializer
+from rest_framework import serializers
+from rest_framework.decorators import api_view
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from common.home import gaia_home
+from environments.api import DirectorySerializer, StageSerializer
+from environments.overview import environments_overview
+from gaia_site import multi_env
+from processes.drivers.liveness import lock_held
+from sessions.api import GroupSerializer
+
+_Totals = inline_serializer(
+    "Totals",
+    {
+        "environments": serializers.IntegerField(),
+        "stages": serializers.IntegerField(),
+        "sessions": serializers.IntegerField(),
+    },
+)
+_Status = inline_serializer(
+    "MultiEnvStatus",
+    {
+        "totals": _Totals,
+        "directories": DirectorySerializer(many=True),
+        "environments": StageSerializer(many=True),
+        "pr_groups": GroupSerializer(many=True),
+        "groups": GroupSerializer(many=True),
+    },
+)
+_Health = inline_serializer(
+    "Health", {"verdict": serializers.CharField(), "reasons": serializers.ListField(child=serializers.CharField())}
+)
+
+
+@extend_schema(responses=_Status)
+@api_view(["GET"])
+def status(request: Request) -> Response:
+    """The whole picture: directories with git state, stages, groups and totals."""
+    return Response(multi_env.status())
+
+
+@extend_schema(responses=DirectorySerializer(many=True))
+@api_view(["GET"])
+def directories(request: Request) -> Response:
+    """Environments with git state."""
+    return Response([multi_env.without_stages(environment) for environment in environments_overview()])
+
+
+@extend_schema(responses=StageSerializer(many=True))
+@api_view(["GET"])
+def environments(request: Request) -> Response:
+    """The stages of every environment."""
+    return Response([stage for environment in environments_overview() for stage in environment["stages"]])
+
+
+@extend_schema(responses=GroupSerializer(many=True))
+@api_view(["GET"])
+def pr_groups(request: Request) -> Response:
+    """The groups that review, implement and integrate changes."""
+    return Response(multi_env.status()["pr_groups"])
+
+
+@extend_schema(responses=_Health)
+@api_view(["GET"])
+def health(request: Request) -> Response:
+    """An overall verdict with its reasons."""
+    return Response(multi_env.health())
+
+
+def alive(request: HttpRequest) -> JsonResponse:
+    """`/health`: this process answers. Needs no sign-in and touches nothing."""
+    return JsonResponse({"status": "ok"})
+
+
+def ready(request: HttpRequest) -> JsonResponse:
+    """`/ready`: the database answers and the node's daemon runs; 503 names what does not."""
+    waiting: list[str] = []
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError as error:
+        waiting.append(f"database: {error}")
+    if not lock_held(gaia_home().run / "node.lock"):
+        waiting.append("daemon: not running")
+    return JsonResponse({"status": "waiting" if waiting else "ready", "waiting": waiting}, status=503 if waiting else 200)
