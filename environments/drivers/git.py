@@ -1,61 +1,223 @@
-"""What GAIA asks git about the world: its version, the repository somebody means, who the author is."""
+"""The one runner of git: GitPython's `Git` starts it, this module bounds it and names what went wrong.
+
+Facts that shape it (GitPython 3.2):
+- `kill_after_timeout` signals a snapshot of the children and then still waits for whoever holds the pipes, so the
+  process is asked for (`as_process`) and its whole group is killed here;
+- a working directory that may not be entered silently becomes GAIA's own, so directories go to git itself as `-C`;
+- variables can be added to git's environment but not taken away, so `env -u` does that when a hook started GAIA;
+- importing it costs 85 ms and fails without git, so it is imported at the first use, quietly.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
+from typing import IO, Any
 
-from common.errors import InvalidInput, NotFound, Refused
-from common.names import slugify
+from common.errors import Unavailable
+from common.files import file_lock
 from common.redaction import mask_url
-from environments.drivers.git_command import GitError, GitMissing, GitTimedOut, Repository, run_git
-
-__all__ = [
-    "GitError",
-    "GitMissing",
-    "GitTimedOut",
-    "Identity",
-    "Source",
-    "check_git",
-    "git_identity",
-    "resolve_source",
-    "run_git",
-]
 
 OLDEST_GIT = (2, 31)
-_SCHEMES = ("https", "http", "ssh", "git", "file", "git+ssh", "ssh+git")
-_URL = re.compile(r"^(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://")
-_HELPER = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*::")
-_SCP_LIKE = re.compile(r"^(?:[^\s/@:]+@)?[A-Za-z0-9._-]+:(?!/{0,1}$)[^\s]+$")
-_FORMS = "Give a directory, or an address such as https://host/project.git or git@host:project.git."
-REACH_S = 30.0
-"""Seconds a server has to answer."""
+QUICK_S = 30.0
+"""Seconds for a command that touches only local refs and small files."""
+
+Progress = Callable[[str, float], None]
+"""Called with what is being done and the fraction of it that is done, 0 to 1."""
+
+# GAIA's own clones and fetches: no hooks, no commands from `ext::` URLs, no background work left behind.
+_SAFE_CONFIG = (
+    "protocol.ext.allow=never",
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "gc.auto=0",
+    "maintenance.auto=false",
+    "advice.detachedHead=false",
+)
+# What git sets for the hooks and aliases it runs; inherited, they would point every command at the wrong repository.
+_FOREIGN_VARIABLES = (
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_COMMON_DIR",
+    "GIT_INDEX_FILE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_NAMESPACE",
+    "GIT_PREFIX",
+    "GIT_CONFIG",
+    "GIT_CONFIG_PARAMETERS",
+    "GIT_CONFIG_COUNT",
+    "GIT_TEMPLATE_DIR",
+    "GIT_EXTERNAL_DIFF",
+    "GIT_SHALLOW_FILE",
+    "GIT_GRAFT_FILE",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_LITERAL_PATHSPECS",
+    "GIT_GLOB_PATHSPECS",
+    "GIT_NOGLOB_PATHSPECS",
+    "GIT_ICASE_PATHSPECS",
+    "GIT_TRACE",
+)
+_ENVIRONMENT = {
+    "LC_ALL": "C",
+    "LANGUAGE": "C",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_LFS_SKIP_SMUDGE": "1",
+    "SSH_ASKPASS_REQUIRE": "never",
+}
+_SHOWN_STDERR_CHARS = 4000
+_PERCENT = re.compile(r"^(?:remote: )?(?P<what>[A-Z][A-Za-z ]+): +(?P<percent>\d+)%")
+_FIXES = (
+    ("No space left on device", "Free some space on that disk and run this again."),
+    ("Disk quota exceeded", "Free some space or raise the quota, and run this again."),
+    ("File too large", "The process may not write files of that size: raise its limit (`ulimit -f`)."),
+    ("dubious ownership", "Tell git that you trust it: git config --global --add safe.directory PATH"),
+    ("Permission denied (publickey", "Add an ssh key that the server accepts to your ssh agent."),
+    ("Host key verification failed", "Connect once with ssh by hand and accept the server's key."),
+    ("could not read Username", "Give git a credential helper or a token for this address."),
+    ("Authentication failed", "Check the token or password that git uses for this address."),
+    ("Permission denied", "Give your user the right to read and write there."),
+    ("Could not resolve host", "Check the address and the network."),
+)
 
 
 @dataclass(frozen=True)
-class Source:
-    """A repository to work on.
+class Output:
+    """What a git command left behind; stdout keeps undecodable bytes as surrogates, so that paths survive."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def ok(self) -> bool:
+        return self.code == 0
+
+
+class GitError(Unavailable):
+    """A git command could not do its work. `subcommand` names it, `meaning` has git's own words."""
+
+    code = "git_failed"
+
+    def __init__(self, what: str, *, subcommand: str, stderr: str = "", fix: str = "", **detail: Any) -> None:
+        shown = mask_url(stderr.strip())[-_SHOWN_STDERR_CHARS:]
+        fix = fix or next((advice for symptom, advice in _FIXES if symptom in shown), "")
+        super().__init__(mask_url(what), meaning=shown, fix=fix, subcommand=subcommand, **detail)
+        self.subcommand = subcommand
+        self.stderr = shown
+
+
+class GitMissing(GitError):
+    """git is not installed, or too old."""
+
+    code = "git_missing"
+
+
+class GitTimedOut(GitError):
+    """git took longer than its timeout; its process group was killed."""
+
+    code = "git_timed_out"
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository at a known place: git never goes looking for another one in the directories above.
 
     Args:
-        url: what git is given: an absolute path or an address (it may hold credentials: mask before showing).
-        path: the repository's top directory when it is on this machine.
-        name: a valid project name made from it.
+        git_dir: the bare repository, or a checkout's `.git`.
+        work_tree: the checkout, or None for a bare one.
     """
 
-    url: str
-    path: Path | None
-    name: str
+    git_dir: Path
+    work_tree: Path | None = None
+
+    def run(self, *args: str | Path, timeout: float = QUICK_S, **options: Any) -> Output:
+        """`run_git` in this repository."""
+        place = ["-C", str(self.work_tree or self.git_dir), f"--git-dir={self.git_dir}"]
+        if self.work_tree is not None:
+            place.append(f"--work-tree={self.work_tree}")
+        return run_git(*args, place=place, timeout=timeout, **options)
+
+    def text(self, *args: str | Path, timeout: float = QUICK_S, **options: Any) -> str:
+        """The stripped stdout of a command; empty when it failed and `check` is off."""
+        output = self.run(*args, timeout=timeout, **options)
+        return output.stdout.strip() if output.ok else ""
+
+    @contextmanager
+    def lock(self, *, timeout: float = 60.0) -> Iterator[None]:
+        """Hold the lock that every writer of refs in this repository takes; it lies in the git directory."""
+        with file_lock(self.git_dir / "gaia.lock", timeout=timeout, what=f"the repository {self.git_dir}"):
+            yield
 
 
-@dataclass(frozen=True)
-class Identity:
-    """Who git says the author is; empty where git has nothing configured."""
+def bare(path: Path) -> Repository:
+    """The bare repository at a path."""
+    return Repository(path)
 
-    name: str
-    email: str
+
+def checkout(path: Path) -> Repository:
+    """The repository whose working tree is at a path."""
+    return Repository(path / ".git", path)
+
+
+def run_git(
+    *args: str | Path,
+    timeout: float,
+    place: Sequence[str] = (),
+    env: dict[str, str] | None = None,
+    config: Sequence[str] = (),
+    stdin: str | None = None,
+    check: bool = True,
+    progress: Progress | None = None,
+) -> Output:
+    """Run a git command to its end.
+
+    Args:
+        args: subcommand and arguments; put `--` before anything that a person typed.
+        timeout: seconds; afterwards git and everything it started is killed.
+        place: options before the subcommand that say where (`-C`, `--git-dir`).
+        env: variables on top of the environment.
+        config: `key=value` for this command only.
+        stdin: text for standard input; None gives it nothing.
+        check: raise on an exit code other than 0.
+        progress: told what git says about its progress (give the command `--progress`).
+
+    Raises: GitMissing, GitTimedOut, GitError.
+    """
+    words = [str(arg) for arg in args]
+    options = [item for value in (*_SAFE_CONFIG, *config) for item in ("-c", value)]
+    foreign = [option for name in _FOREIGN_VARIABLES if name in os.environ for option in ("-u", name)]
+    argv = [*(["env", *foreign] if foreign else []), "git", *options, *place, *words]
+    process = _start(argv, words[0], {**_ENVIRONMENT, **(env or {})}, stdin is not None)
+    listener = _Listener(process, progress) if progress else None
+    try:
+        out, err = process.communicate(_encode(stdin), timeout=timeout)
+    except subprocess.TimeoutExpired:
+        _kill_group(process)
+        raise GitTimedOut(
+            f"git {words[0]} did not finish within {timeout:g} s",
+            subcommand=words[0],
+            fix="Check that the disk or the server answers, or allow more time.",
+            timeout=timeout,
+        ) from None
+    except BaseException:  # Ctrl-C or a cancelled operation: leave nothing running
+        _kill_group(process)
+        raise
+    stderr = listener.text() if listener else err.decode("utf-8", "replace")
+    output = Output(process.returncode, out.decode("utf-8", "surrogateescape"), stderr)
+    if check and not output.ok:
+        raise GitError(
+            f"git {words[0]} failed", subcommand=words[0], stderr=stderr or output.stdout, exit_code=output.code
+        )
+    return output
 
 
 def check_git() -> str:
@@ -63,7 +225,7 @@ def check_git() -> str:
 
     Raises: GitMissing when there is none or it is older than GAIA needs.
     """
-    text = run_git("version", timeout=10).stdout
+    text = run_git("version", timeout=QUICK_S).stdout
     found = re.search(r"(\d+)\.(\d+)(?:\.\d+)*", text)
     if found is None or (int(found[1]), int(found[2])) < OLDEST_GIT:
         wanted = ".".join(map(str, OLDEST_GIT))
@@ -75,109 +237,71 @@ def check_git() -> str:
     return found[0]
 
 
-def resolve_source(text: str, cwd: Path) -> Source:
-    """Find the repository that somebody means.
+def _start(argv: list[str], subcommand: str, env: dict[str, str], takes_input: bool) -> subprocess.Popen[bytes]:
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # read at import: a missing git is our error to report
+    from git.cmd import Git
+    from git.exc import GitCommandNotFound
 
-    Args:
-        text: a directory inside or of a repository, absolute, relative to `cwd` or with `~`, or an address
-            (https, ssh, git, file, scp-like).
-        cwd: where relative paths start.
-
-    Raises: InvalidInput (no repository, no commits, an option, an unsupported kind of address), NotFound, Refused
-        (no permission), GitError (a server that does not answer or refuses).
-    """
-    text = text.strip()
-    if not text or text.startswith("-") or _HELPER.match(text) or any(ord(char) < 32 for char in text):
-        raise InvalidInput(
-            f"{mask_url(text)!r} is not a repository GAIA can use",
-            meaning="Options and remote helpers (`ext::` and the like) can run commands, so they are refused.",
-            fix=_FORMS,
-        )
-    path = Path(os.path.join(cwd, os.path.expanduser(text)))
-    scheme = _URL.match(text)
-    if scheme is None and (path.exists() or not _SCP_LIKE.match(text)):
-        return _local(path, text)
-    if scheme is not None and scheme["scheme"].lower() not in _SCHEMES:
-        raise InvalidInput(f"addresses with {scheme['scheme']}:// are not supported", fix=_FORMS)
-    return _remote(text)
-
-
-def git_identity(path: Path) -> Identity:
-    """The author that git would use in a directory: `user.name` and `user.email` as configured there."""
-
-    def value(key: str) -> str:
-        return run_git("config", "--get", key, place=["-C", str(path)], timeout=10, check=False).stdout.strip()
-
-    return Identity(value("user.name"), value("user.email"))
-
-
-def _local(path: Path, text: str) -> Source:
-    _check_readable(path, text)
-    found = run_git(
-        "rev-parse", "--path-format=absolute", "--git-dir", "--is-bare-repository",
-        place=["-C", str(path)], timeout=10, check=False,
-    )  # fmt: skip
-    if not found.ok:
-        if "not a git repository" not in found.stderr:  # dubious ownership, a broken config: git's words explain it
-            raise GitError(f"git cannot use {path}", subcommand="rev-parse", stderr=found.stderr)
-        raise InvalidInput(
-            f"{path} is not a git repository",
-            meaning="Environments are made by cloning, so there has to be a repository with at least one commit.",
-            fix=f"Run: git -C '{path}' init && git -C '{path}' add -A && git -C '{path}' commit -m 'First commit'",
-            path=str(path),
-        )
-    git_dir, is_bare = found.stdout.splitlines()
-    top = Path(git_dir) if is_bare == "true" else _top(path, Path(git_dir))
-    repository = Repository(Path(git_dir))
-    _check_complete(repository, top)
-    name = top.name.removesuffix(".git") or top.parent.name
-    return Source(str(top), top, slugify(name) or "project")
-
-
-def _top(path: Path, git_dir: Path) -> Path:
-    shown = run_git("rev-parse", "--show-toplevel", place=["-C", str(path)], timeout=10, check=False)
-    return Path(shown.stdout.rstrip("\n")) if shown.ok else git_dir.parent  # inside .git there is no top level
-
-
-def _check_readable(path: Path, text: str) -> None:
     try:
-        if not path.is_dir():
-            raise NotFound(f"{text} does not exist" if not path.exists() else f"{text} is not a directory", fix=_FORMS)
-        os.listdir(path)
-    except PermissionError as error:
-        raise Refused(
-            f"{path} may not be read", meaning=str(error.strerror), fix="Give your user the right to read it."
-        ) from error
-    except NotADirectoryError as error:
-        raise NotFound(f"{text} does not exist", meaning="A part of the path is a file.", fix=_FORMS) from error
-
-
-def _check_complete(repository: Repository, top: Path) -> None:
-    if not repository.text("for-each-ref", "--count=1", "--format=%(refname)", "refs/heads"):
-        raise _no_commits(str(top))
-    if repository.text("config", "--get", "extensions.partialClone", check=False):
-        raise InvalidInput(
-            f"{top} is a partial clone",
-            meaning="It does not hold all of its objects, so checkouts made from it would be incomplete.",
-            fix="Use the address it was cloned from as the source instead.",
+        started: Any = Git().execute(
+            argv,
+            istream=subprocess.PIPE if takes_input else None,
+            as_process=True,
+            env=env,
+            process_group=0,  # one kill reaches ssh and the remote helpers; the session stays that of the operation
         )
+    except (GitCommandNotFound, PermissionError) as error:
+        raise GitMissing(
+            "git is not installed", subcommand=subcommand, fix="Install git, for example: apt-get install git"
+        ) from error
+    process: subprocess.Popen[bytes] = started.proc
+    started.proc = None  # GitPython's wrapper must not end it behind our back
+    return process
 
 
-def _remote(url: str) -> Source:
-    listed = run_git("ls-remote", "--heads", "--", url, timeout=REACH_S, check=False)
-    if not listed.ok:
-        raise GitError(f"{url} cannot be read", subcommand="ls-remote", stderr=listed.stderr)
-    if not listed.stdout.strip():
-        raise _no_commits(mask_url(url))
-    tail = re.split(r"[/:]", unquote(url.rstrip("/")))
-    name = next((part.removesuffix(".git") for part in reversed(tail) if part.removesuffix(".git")), "")
-    path = Path(unquote(url.removeprefix("file://"))) if url.startswith("file:///") else None
-    return Source(url, path, slugify(name) or "project")
+def _encode(text: str | None) -> bytes | None:
+    return None if text is None else text.encode("utf-8", "surrogateescape")
 
 
-def _no_commits(shown: str) -> InvalidInput:
-    return InvalidInput(
-        f"{shown} has no commits yet",
-        meaning="An environment starts from a commit, and there is no branch to start from.",
-        fix="Make a first commit there and run this again.",
-    )
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with suppress(subprocess.TimeoutExpired):  # somebody outside the group may still hold the pipes
+        process.communicate(timeout=1)
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
+
+
+class _Listener:
+    """Reads git's stderr while it runs, and passes on the percentages."""
+
+    def __init__(self, process: subprocess.Popen[bytes], progress: Progress) -> None:
+        assert process.stderr is not None  # noqa: S101  # always a pipe: GitPython opens it so
+        self._pipe: IO[bytes] = process.stderr
+        process.stderr = None  # communicate() would read it too
+        self._progress = progress
+        self._lines: list[str] = []
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def text(self) -> str:
+        self._thread.join(timeout=5)
+        return "\n".join(self._lines)
+
+    def _listen(self) -> None:
+        pending = b""
+        while chunk := os.read(self._pipe.fileno(), 8192):
+            *lines, pending = re.split(rb"[\r\n]", pending + chunk)
+            for line in lines:
+                self._take(line.decode("utf-8", "replace"))
+        self._take(pending.decode("utf-8", "replace"))
+        self._pipe.close()
+
+    def _take(self, line: str) -> None:
+        found = _PERCENT.match(line)
+        if found is None:
+            self._lines.append(line)
+            return
+        with suppress(Exception):  # a broken progress bar must not break a clone
+            self._progress(found["what"], int(found["percent"]) / 100)
