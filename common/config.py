@@ -171,12 +171,16 @@ def _read_file(path: Path, problems: list[Problem]) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        problems.append(Problem("config.toml", f"{path} cannot be read: {error}", "Mend the file; defaults are in force."))
+        problems.append(
+            Problem("config.toml", f"{path} cannot be read: {error}", "Mend the file; defaults are in force.")
+        )
         return {}
     flat: dict[str, Any] = {}
     for section, body in parsed.items():
         if not isinstance(body, dict):
-            problems.append(Problem(section, f"{path}: {section} stands outside a [section]", f"Put it under one of {_sections()}."))
+            problems.append(
+                Problem(section, f"{path}: {section} stands outside a [section]", f"Put it under one of {_sections()}.")
+            )
             continue
         for name, value in body.items():
             dotted = f"{section}.{name}"

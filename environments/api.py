@@ -82,7 +82,9 @@ class SetupSerializer(serializers.Serializer[dict[str, Any]]):
 
 class CleanSerializer(serializers.Serializer[dict[str, Any]]):
     project = serializers.CharField(required=False)
-    names = serializers.ListField(child=serializers.CharField(), required=False, help_text="Default: all of the project")
+    names = serializers.ListField(
+        child=serializers.CharField(), required=False, help_text="Default: all of the project"
+    )
 
 
 class StageLogSerializer(serializers.Serializer[dict[str, Any]]):
@@ -140,7 +142,10 @@ class EnvironmentViewSet(ViewSet):
     @extend_schema(
         request=None,
         responses={202: StageSerializer},
-        parameters=[OpenApiParameter("id", str, OpenApiParameter.PATH), OpenApiParameter("stage", str, OpenApiParameter.PATH)],
+        parameters=[
+            OpenApiParameter("id", str, OpenApiParameter.PATH),
+            OpenApiParameter("stage", str, OpenApiParameter.PATH),
+        ],
     )
     @action(detail=True, methods=["post"], url_path=r"stages/(?P<stage>[a-z]+)/launch")
     def launch(self, request: Request, pk: str, stage: str) -> Response:
@@ -152,7 +157,10 @@ class EnvironmentViewSet(ViewSet):
     @extend_schema(
         request=None,
         responses={202: StageSerializer},
-        parameters=[OpenApiParameter("id", str, OpenApiParameter.PATH), OpenApiParameter("stage", str, OpenApiParameter.PATH)],
+        parameters=[
+            OpenApiParameter("id", str, OpenApiParameter.PATH),
+            OpenApiParameter("stage", str, OpenApiParameter.PATH),
+        ],
     )
     @action(detail=True, methods=["post"], url_path=r"stages/(?P<stage>[a-z]+)/stop")
     def stop(self, request: Request, pk: str, stage: str) -> Response:
@@ -164,7 +172,10 @@ class EnvironmentViewSet(ViewSet):
 
     @extend_schema(
         responses=StageLogSerializer,
-        parameters=[OpenApiParameter("id", str, OpenApiParameter.PATH), OpenApiParameter("stage", str, OpenApiParameter.PATH)],
+        parameters=[
+            OpenApiParameter("id", str, OpenApiParameter.PATH),
+            OpenApiParameter("stage", str, OpenApiParameter.PATH),
+        ],
     )
     @action(detail=True, methods=["get"], url_path=r"stages/(?P<stage>[a-z]+)/log")
     def log(self, request: Request, pk: str, stage: str) -> Response:

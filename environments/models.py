@@ -30,7 +30,9 @@ class Environment(models.Model):
         ordering: ClassVar = ["project__name", "number"]
         constraints: ClassVar = [
             models.UniqueConstraint(
-                fields=["project", "name"], condition=Q(state__in=ENVIRONMENT_ACTIVE), name="one_live_environment_per_name"
+                fields=["project", "name"],
+                condition=Q(state__in=ENVIRONMENT_ACTIVE),
+                name="one_live_environment_per_name",
             ),
             models.UniqueConstraint(
                 fields=["path"], condition=Q(state__in=ENVIRONMENT_ACTIVE), name="one_live_environment_per_path"

@@ -62,7 +62,9 @@ def emit(kind: str, *, subject: str, message: str, level: str = Level.INFO, **da
     """
     blocks = getattr(_open, "blocks", None)
     if not blocks:
-        raise RuntimeError(f"emit({kind!r}) outside of events.log.atomic(): the change and its event must commit together")
+        raise RuntimeError(
+            f"emit({kind!r}) outside of events.log.atomic(): the change and its event must commit together"
+        )
     blocks[-1].append(
         Event(kind=kind, subject=subject, message=mask_url(message), level=level, data=data, actor=current_actor())
     )

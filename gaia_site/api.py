@@ -90,4 +90,6 @@ def ready(request: HttpRequest) -> JsonResponse:
         waiting.append(f"database: {error}")
     if not lock_held(gaia_home().run / "node.lock"):
         waiting.append("daemon: not running")
-    return JsonResponse({"status": "waiting" if waiting else "ready", "waiting": waiting}, status=503 if waiting else 200)
+    return JsonResponse(
+        {"status": "waiting" if waiting else "ready", "waiting": waiting}, status=503 if waiting else 200
+    )

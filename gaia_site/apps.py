@@ -7,4 +7,3 @@ class SiteConfig(AppConfig):
 
     def ready(self) -> None:
         from gaia_site import checks  # noqa: F401  registering is the import's purpose
-

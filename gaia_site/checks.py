@@ -13,7 +13,9 @@ from django.core.checks import CheckMessage, Error, Warning, register
 @register()
 def check_configuration(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """gaia.E001: a setting in config.toml or GAIA_* that cannot be used; its default is in force."""
-    return [Error(problem.message, hint=problem.hint, id="gaia.E001", obj=problem.key) for problem in settings.GAIA_PROBLEMS]
+    return [
+        Error(problem.message, hint=problem.hint, id="gaia.E001", obj=problem.key) for problem in settings.GAIA_PROBLEMS
+    ]
 
 
 @register(deploy=True)

@@ -21,7 +21,12 @@ PROBLEM_TYPE = "application/problem+json"
 
 def problem(status: int, *, title: str, detail: str = "", code: str = "", **more: Any) -> dict[str, Any]:
     """The body of an RFC 9457 answer; empty members are left out."""
-    body = {"type": f"about:blank#{code}" if code else "about:blank", "title": title, "status": status, "detail": detail}
+    body = {
+        "type": f"about:blank#{code}" if code else "about:blank",
+        "title": title,
+        "status": status,
+        "detail": detail,
+    }
     return {key: value for key, value in {**body, **more}.items() if value not in ("", None, {}, [])}
 
 
@@ -48,7 +53,9 @@ def problem_details(error: Exception, context: dict[str, Any]) -> Response | Non
         return None
     title = HTTPStatus(response.status_code).phrase
     if isinstance(error, exceptions.ValidationError):
-        body = problem(response.status_code, title="The request is not valid", code="invalid_input", errors=response.data)
+        body = problem(
+            response.status_code, title="The request is not valid", code="invalid_input", errors=response.data
+        )
     else:
         detail = error.detail if isinstance(error, exceptions.APIException) else str(error) or title
         body = problem(response.status_code, title=title, detail=str(detail), code=getattr(error, "default_code", ""))

@@ -45,5 +45,7 @@ def health() -> dict[str, Any]:
         for stage in environment["stages"]:
             if stage["state"] == "failed":
                 reasons.append(f"stage {stage['name']} of {name} failed: {stage['problem'] or 'see its log'}")
-    reasons += [f"session {one['name']}: its program has ended" for one in sessions_overview() if one["state"] == "exited"]
+    reasons += [
+        f"session {one['name']}: its program has ended" for one in sessions_overview() if one["state"] == "exited"
+    ]
     return {"verdict": "unhealthy" if reasons else "healthy", "reasons": reasons}

@@ -27,7 +27,9 @@ def ensure_operator() -> tuple[User, str | None]:
     password = secrets.token_urlsafe(15)
     with log.atomic():
         user = User.objects.create_superuser(OPERATOR, "", password)
-        log.emit("user.created", subject=f"user/{user.username}", message=f"Operator account {user.username} was created")
+        log.emit(
+            "user.created", subject=f"user/{user.username}", message=f"Operator account {user.username} was created"
+        )
     return user, password
 
 
@@ -43,7 +45,9 @@ def set_password(username: str, password: str | None = None) -> str:
     user = User.objects.filter(username=username).first()
     if user is None:
         names = ", ".join(User.objects.order_by("username").values_list("username", flat=True)[:10])
-        raise NotFound(f"there is no account {username!r}", fix=f"Accounts: {names}." if names else "Run gaia up first.")
+        raise NotFound(
+            f"there is no account {username!r}", fix=f"Accounts: {names}." if names else "Run gaia up first."
+        )
     chosen = password or secrets.token_urlsafe(15)
     try:
         validate_password(chosen, user)

@@ -76,7 +76,8 @@ class Daemon:
         tasks = [asyncio.create_task(self._repeat(tick, self._processes_thread))]
         pools = [ThreadPoolExecutor(1, thread_name_prefix=each.name) for each in (beat, *self._loops)]
         tasks += [
-            asyncio.create_task(self._repeat(each, pool)) for each, pool in zip((beat, *self._loops), pools, strict=True)
+            asyncio.create_task(self._repeat(each, pool))
+            for each, pool in zip((beat, *self._loops), pools, strict=True)
         ]
         changes = threading.Thread(target=self._notice_changes, args=(loop,), name="changes", daemon=True)
         changes.start()

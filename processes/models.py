@@ -112,7 +112,7 @@ class Operation(models.Model):
     subject = models.CharField(max_length=200, help_text="Key of what it works on; one at a time per subject")
     params = models.JSONField(default=dict)
     actor = models.CharField(max_length=150)
-    idempotency_key = models.CharField(max_length=100, null=True, blank=True, unique=True)  # noqa: DJ001  null is "none given"; "" would collide
+    idempotency_key = models.CharField(max_length=100, null=True, blank=True, unique=True)
     state = models.CharField(max_length=15, choices=OperationState.choices, default=OperationState.QUEUED)
     done = models.FloatField(default=0)
     total = models.FloatField(default=0)

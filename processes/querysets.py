@@ -10,7 +10,7 @@ from django.db import models
 from processes.states import OPERATION_ACTIVE, PROCESS_ACTIVE
 
 if TYPE_CHECKING:
-    from processes.models import Operation, Process
+    pass
 
 
 class ProcessQuerySet(models.QuerySet["Process"]):

@@ -106,9 +106,7 @@ class ProcessReconciler:
             actions.record_not_started(process, str(error))
             self._tell_owner(process)
             return
-        actions.record_started(
-            process, pid=spawned.pid, start_ticks=spawned.start_ticks, boot_id=spawned.boot_id
-        )
+        actions.record_started(process, pid=spawned.pid, start_ticks=spawned.start_ticks, boot_id=spawned.boot_id)
         self._follow(process)
 
     def _found_started(self, process: Process) -> bool:
@@ -149,7 +147,9 @@ class ProcessReconciler:
         elif code is not None and code >= 0:
             actions.record_exit(process, code, ExitSource.WAIT)  # the journal could not be written: the disk is full
         else:
-            problem = "its exit shim was killed" if process.boot_id == liveness.boot_id() else "the machine was restarted"
+            problem = (
+                "its exit shim was killed" if process.boot_id == liveness.boot_id() else "the machine was restarted"
+            )
             killed = leftovers_killed(process)
             actions.record_lost(process, problem + (f"; {killed} processes it left were ended" if killed else ""))
         self._tell_owner(process)

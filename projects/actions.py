@@ -32,7 +32,9 @@ def register(name: str, source: str, *, root: Path, base_port: int) -> Project:
         return known
     with log.atomic():
         project = Project.objects.create(name=name, source=source, root=str(root), base_port=base_port)
-        log.emit("project.registered", subject=f"project/{name}", message=f"Project {name} was registered from {source}")
+        log.emit(
+            "project.registered", subject=f"project/{name}", message=f"Project {name} was registered from {source}"
+        )
     return project
 
 

@@ -71,7 +71,9 @@ class StartedSerializer(serializers.Serializer[dict[str, Any]]):
     started = serializers.ListField(child=serializers.CharField())
     already = serializers.ListField(child=serializers.CharField())
     failed = serializers.DictField(child=serializers.CharField())
-    shells = serializers.DictField(child=serializers.CharField(), help_text="Sessions with a shell for want of an agent CLI")
+    shells = serializers.DictField(
+        child=serializers.CharField(), help_text="Sessions with a shell for want of an agent CLI"
+    )
     notes = serializers.DictField(child=serializers.CharField())
 
 
@@ -159,7 +161,9 @@ class SessionViewSet(ViewSet):
         body.is_valid(raise_exception=True)
         return Response({"stopped": start.stop_fleet(**body.validated_data)})
 
-    @extend_schema(request=SendKeysSerializer, responses={204: OpenApiResponse(description="It was typed")}, parameters=[_NAME])
+    @extend_schema(
+        request=SendKeysSerializer, responses={204: OpenApiResponse(description="It was typed")}, parameters=[_NAME]
+    )
     @action(detail=True, methods=["post"], url_path="send-keys")
     def send_keys(self, request: Request, pk: str) -> Response:
         """Type text, or press one named key."""
@@ -177,7 +181,11 @@ class SessionViewSet(ViewSet):
     @extend_schema(
         responses=CaptureSerializer,
         filters=False,
-        parameters=[_NAME, OpenApiParameter("lines", int, description="Scrollback lines to add"), OpenApiParameter("ansi", bool)],
+        parameters=[
+            _NAME,
+            OpenApiParameter("lines", int, description="Scrollback lines to add"),
+            OpenApiParameter("ansi", bool),
+        ],
     )
     @action(detail=True, methods=["get"])
     def capture(self, request: Request, pk: str) -> Response:

@@ -9,7 +9,7 @@ from django.db import models
 from sessions.states import SESSION_ACTIVE
 
 if TYPE_CHECKING:
-    from sessions.models import Session
+    pass
 
 
 class SessionQuerySet(models.QuerySet["Session"]):

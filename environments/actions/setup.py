@@ -12,8 +12,7 @@ from common.errors import Conflict, InvalidInput
 from common.names import check_name
 from common.redaction import mask_url
 from environments.drivers.checkout import inspect
-from environments.drivers.git import check_git
-from environments.drivers.source import Source, resolve_source
+from environments.drivers.git import Source, check_git, resolve_source
 from environments.models import Environment
 from environments.states import ENVIRONMENT_ACTIVE, STAGE_PORT_OFFSETS
 from processes.actions.nodes import ensure_node
@@ -197,7 +196,9 @@ def _check_ports(project: str, environments: tuple[dict[str, Any], ...], base_po
     highest = max(port for each in environments for port in each["ports"].values())
     if base_port < 1024 or highest > _HIGHEST_PORT:
         raise InvalidInput(
-            f"ports {base_port} to {highest} cannot be used", fix="Choose --base-port between 1024 and 65000.", port=base_port
+            f"ports {base_port} to {highest} cannot be used",
+            fix="Choose --base-port between 1024 and 65000.",
+            port=base_port,
         )
     leased = set(ensure_node().port_leases.values_list("owner", flat=True))
     wanted = {

@@ -25,7 +25,9 @@ def find_environment(name: str, project: str | None = None) -> Environment:
     found = [each for each in live if name in {each.name, each.directory}]
     if not found:
         have = ", ".join(each.directory for each in live)
-        raise NotFound(f"there is no environment {name!r}", fix=f"There are: {have}." if have else "Make some: gaia env setup.")
+        raise NotFound(
+            f"there is no environment {name!r}", fix=f"There are: {have}." if have else "Make some: gaia env setup."
+        )
     if len(found) > 1:
         raise Conflict(f"{name} is not clear", fix="Say " + " or ".join(each.directory for each in found) + ".")
     return found[0]
@@ -53,7 +55,9 @@ def launch(stage: Stage) -> Process:
         )
     live = Process.objects.active().filter(owner=stage.owner).first()
     if live is None:
-        check_listening(stage.port, fix=f"Stop that process; stage {stage.name} of {environment.directory} needs its port.")
+        check_listening(
+            stage.port, fix=f"Stop that process; stage {stage.name} of {environment.directory} needs its port."
+        )
     start = stage_start(Path(environment.path), stage.name)
     return request_start(
         ensure_node(),

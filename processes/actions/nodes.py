@@ -39,7 +39,9 @@ def daemon_started(node: Node, pid: int) -> None:
         Node.objects.filter(pk=node.pk).update(
             daemon_pid=pid, daemon_started_at=now, heartbeat_at=now, boot_id=boot_id()
         )
-        log.emit("node.started", subject=f"node/{node.name}", message=f"The daemon of {node.name} runs as pid {pid}", pid=pid)
+        log.emit(
+            "node.started", subject=f"node/{node.name}", message=f"The daemon of {node.name} runs as pid {pid}", pid=pid
+        )
 
 
 def daemon_stopped(node: Node, pid: int) -> None:

@@ -129,7 +129,11 @@ def request_cancel(operation: Operation) -> bool:
             .update(cancel_requested_at=timezone.now())
         )
         if changed:
-            log.emit("operation.cancel_requested", subject=operation.owner, message=f"Cancel of {operation.title} was asked for")
+            log.emit(
+                "operation.cancel_requested",
+                subject=operation.owner,
+                message=f"Cancel of {operation.title} was asked for",
+            )
     return bool(changed)
 
 
@@ -247,7 +251,9 @@ def _move(
     with acting_as(operation.actor), log.atomic():
         changed = Operation.objects.filter(pk=operation.pk, state__in=states).update(**changes)
         if changed:
-            log.emit(kind, subject=operation.owner, message=f"{operation.title} {told}", level=level, about=operation.subject)
+            log.emit(
+                kind, subject=operation.owner, message=f"{operation.title} {told}", level=level, about=operation.subject
+            )
     for name, value in changes.items() if changed else ():
         setattr(operation, name, value)
     return bool(changed)

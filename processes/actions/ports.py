@@ -28,10 +28,15 @@ def lease_ports(node: Node, wanted: Mapping[str, int]) -> None:
     check_free(node, missing)
     try:
         with log.atomic():
-            PortLease.objects.bulk_create([PortLease(node=node, owner=owner, port=port) for owner, port in missing.items()])
+            PortLease.objects.bulk_create(
+                [PortLease(node=node, owner=owner, port=port) for owner, port in missing.items()]
+            )
             first, last = min(missing.values()), max(missing.values())
             log.emit(
-                "ports.leased", subject=f"node/{node.name}", message=f"{len(missing)} ports leased ({first}–{last})", ports=missing
+                "ports.leased",
+                subject=f"node/{node.name}",
+                message=f"{len(missing)} ports leased ({first}–{last})",
+                ports=missing,
             )
     except IntegrityError:
         check_free(node, missing)  # somebody was faster: say who
@@ -73,6 +78,9 @@ def release_ports(owner_prefix: str) -> int:
         leases.delete()
         if ports_given:
             log.emit(
-                "ports.released", subject=owner_prefix, message=f"{len(ports_given)} ports given back", ports=ports_given
+                "ports.released",
+                subject=owner_prefix,
+                message=f"{len(ports_given)} ports given back",
+                ports=ports_given,
             )
     return len(ports_given)

@@ -85,7 +85,11 @@ def request_start(
 def request_stop(process: Process) -> bool:
     """Write the intent to stop a process; the daemon carries it out. False when it is not live or already stopping."""
     with log.atomic():
-        changed = Process.objects.active().filter(pk=process.pk, stop_requested_at=None).update(stop_requested_at=timezone.now())
+        changed = (
+            Process.objects.active()
+            .filter(pk=process.pk, stop_requested_at=None)
+            .update(stop_requested_at=timezone.now())
+        )
         if changed:
             log.emit("process.stop_requested", subject=process.owner, message=f"Stop of {process.owner} was asked for")
     return bool(changed)
@@ -199,7 +203,9 @@ def record_script_start(
                 boot_id=boot_id,
                 started_at=timezone.now(),
             )
-            log.emit("process.adopted", subject=owner, message=f"{owner} was started by its script as pid {pid}", pid=pid)
+            log.emit(
+                "process.adopted", subject=owner, message=f"{owner} was started by its script as pid {pid}", pid=pid
+            )
     except IntegrityError:
         return None
     return process

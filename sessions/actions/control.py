@@ -8,8 +8,9 @@ from common.errors import Conflict, InvalidInput, NotFound
 from events import log
 from sessions.actions.record import record_stopped
 from sessions.models import Session
+from sessions.providers import load_providers
 from sessions.server import tmux_server
-from sessions.states import SessionState
+from sessions.states import Runs, SessionState
 
 MAX_TEXT = 200_000
 
@@ -44,7 +45,9 @@ def send_keys(session: Session, text: str, *, enter: bool = True) -> None:
         raise InvalidInput("there is nothing to send")
     if len(text) > MAX_TEXT:
         raise InvalidInput(f"the text has {len(text)} characters, at most {MAX_TEXT} can be sent")
-    tmux_server().send_keys(session.tmux_pane, text, enter=enter)
+    provider = load_providers().get(session.provider)
+    delay = provider.enter_delay if provider and session.runs == Runs.AGENT else 0.0
+    tmux_server().send_keys(session.tmux_pane, text, enter=enter, enter_delay=delay)
     with log.atomic():
         log.emit(
             "session.keys_sent", subject=session.key, message=f"{len(text)} characters were typed into {session.name}"

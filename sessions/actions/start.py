@@ -122,7 +122,7 @@ def create(
     if cwd and not Path(cwd).is_dir():
         raise InvalidInput(f"the directory {cwd} does not exist")
     reconcile.look()
-    row = _row(FleetSession(name, group, provider, role, False, None), environment)
+    row = _row(FleetSession(name=name, group=group, provider=provider, role=role or "worker"), environment)
     row.cwd = cwd or row.cwd
     done = _start([row])
     if name in done.already:
@@ -178,7 +178,9 @@ def _start(rows: Sequence[Session]) -> Started:
         Session.objects.bulk_create(rows, ignore_conflicts=True)  # a name that somebody else just took is left to them
         ours = {
             row.gaia_id: row
-            for row in Session.objects.filter(gaia_id__in=[row.gaia_id for row in rows], state=SessionState.STARTING)
+            for row in Session.objects.filter(
+                gaia_id__in=[row.gaia_id for row in rows], state=SessionState.STARTING
+            ).select_related("environment")
         }
         for row in ours.values():
             log.emit("session.requested", subject=row.key, message=f"Start of session {row.name} was asked for")
