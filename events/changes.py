@@ -53,8 +53,9 @@ class ChangeSignal:
     def _wait_listening(self, timeout: float) -> bool:
         connection.ensure_connection()
         raw = cast(Any, connection.connection)  # psycopg.Connection
-        if self._seen is not raw:
-            raw.execute(f"LISTEN {CHANNEL}")
-            self._seen = raw
-            return True
-        return any(True for _ in raw.notifies(timeout=timeout, stop_after=1))
+        with connection.wrap_database_errors:  # psycopg's own errors are none of Django's
+            if self._seen is not raw:
+                raw.execute(f"LISTEN {CHANNEL}")
+                self._seen = raw
+                return True
+            return any(True for _ in raw.notifies(timeout=timeout, stop_after=1))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from policy.models import Scope, Token
+
+if TYPE_CHECKING:  # rest_framework.views imports this module, which the settings name
+    from rest_framework.views import APIView
 
 
 class ScopedAccess(BasePermission):

@@ -1,0 +1,37 @@
+"""What a client of a stream asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.http import QueryDict
+
+from common.errors import InvalidInput
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """`?after=ID&kind=PREFIX&subject=PREFIX`; kind and subject may be repeated."""
+
+    after: int | None
+    kinds: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, query: QueryDict, last_event_id: str = "") -> Subscription:
+        """Read a query string.
+
+        Args:
+            last_event_id: the header an EventSource sends when it comes back; it wins over `after`, which is
+                still the one of its first request.
+
+        Raises: InvalidInput when the id is not a number.
+        """
+        text = last_event_id.strip() or query.get("after", "").strip()
+        if text and not (text.isascii() and text.isdigit()):
+            raise InvalidInput(f"after is {text!r}", fix="Give the id of the last event you have, or leave it out.")
+        return cls(int(text) if text else None, _prefixes(query, "kind"), _prefixes(query, "subject"))
+
+
+def _prefixes(query: QueryDict, name: str) -> tuple[str, ...]:
+    return tuple(filter(None, (value.removesuffix("*") for value in query.getlist(name))))
