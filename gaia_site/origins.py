@@ -7,7 +7,7 @@ agent's development server.
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -17,8 +17,13 @@ from django.http.request import split_domain_port, validate_host
 
 from events.admission import Credentials
 
+_SHOWN = {b"origin", b"host"}
+_FIX = "if people use the console under another address, set server.public_url to it"
 _PORTS = {"http": 80, "https": 443}
 _SCHEMES = {"ws": "http", "wss": "https"}
+
+
+logger = logging.getLogger(__name__)
 
 
 class _Application(Protocol):
@@ -37,9 +42,10 @@ class ExactOrigin:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if may_connect(scope):
             await self._application(scope, receive, send)
-        else:
-            fix = "Open the console under its own address, or set server.public_url to the one people use."
-            await refuse(scope, send, 403, {"title": "This page may not open a WebSocket here", "fix": fix})
+            return
+        shown = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in _SHOWN}
+        logger.warning("a WebSocket was refused, its page is not of this server: %s; %s", shown, _FIX)
+        await refuse(scope, receive, send)
 
 
 def may_connect(scope: Mapping[str, Any]) -> bool:
@@ -77,17 +83,6 @@ def _parts(origin: str) -> tuple[str, str, int] | None:
     return parts.scheme, parts.hostname, port or _PORTS[parts.scheme]
 
 
-async def refuse(scope: Mapping[str, Any], send: Any, status: int, problem: Mapping[str, Any]) -> None:
-    """Answer a WebSocket handshake with problem details instead of opening it."""
-    if "websocket.http.response" not in scope.get("extensions", {}):
-        await send({"type": "websocket.close"})
-        return
-    body = json.dumps({"type": "about:blank", "status": status, **problem}).encode()
-    headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": body})
-
-
-async def nowhere(scope: Any, receive: Any, send: Any) -> None:
-    """The last WebSocket route: there is nothing at this path."""
-    await refuse(scope, send, 404, {"title": "Not Found", "detail": f"There is no WebSocket at {scope['path']}"})
+async def refuse(scope: Any, receive: Any, send: Any) -> None:
+    """An ASGI application that opens no WebSocket: the handshake is answered with 403."""
+    await send({"type": "websocket.close"})
