@@ -1,0 +1,41 @@
+#!/bin/sh
+# Says which stages of this environment run: ./status.sh [--json]
+# Works with GAIA down and changes nothing.
+root=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P) || exit 1
+root=${root%/.gaia}
+cd -- "$root" || exit 1
+. ./.gaia/stage.sh
+
+line_of() (
+    load_stage "$1"
+    state='NOT RUNNING' pid='' code=''
+    if is_running; then
+        state=RUNNING
+        find_attempt || pid=''
+        code=$(http_code "$url$HEALTH_PATH")
+    fi
+    if [ "$format" = json ]; then
+        [ "$state" = RUNNING ] && state=running || state=stopped
+        printf '%s{"name": "%s", "state": "%s", "pid": %s, "port": %s, "url": "%s", "health": %s}' \
+            "$2" "$stage" "$state" "${pid:-null}" "$PORT" "$url" "$([ -n "$code" ] && printf '%d' "$((1$code - 1000))" || printf null)"
+    elif [ "$state" = RUNNING ]; then
+        printf '%-8s %-11s  pid %-7s port %-5s  %s  health %s\n' "$stage" "$state" "${pid:-?}" "$PORT" "$url" "$code"
+    else
+        printf '%-8s %-11s  pid %-7s port %-5s  %s\n' "$stage" "$state" - "$PORT" "$url"
+    fi
+)
+
+case ${1:-} in
+    '') format=text ;;
+    --json) format=json ;;
+    *) fail 2 "usage: ./status.sh [--json]" ;;
+esac
+separator=''
+for name in $(stage_names); do
+    if [ "$format" = json ] && [ -z "$separator" ]; then
+        (load_stage "$name" && printf '{"project": "%s", "environment": "%s", "stages": [' "$GAIA_PROJECT" "$GAIA_ENVIRONMENT")
+    fi
+    line_of "$name" "$separator"
+    separator=', '
+done
+[ "$format" = text ] || printf ']}\n'
