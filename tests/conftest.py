@@ -1,0 +1,161 @@
+"""Every test process has a GAIA home and a database of its own, real servers can be started on them.
+
+`GAIA_DATABASE_URL=postgresql://...` runs the tests on PostgreSQL, where each process makes a database of its own
+beside the one that is named (`.ci/postgres pytest ...` starts a throw-away server). Otherwise SQLite in the home.
+
+Fixtures for all: `home`, `acting`, `operator`, `start_web`, `running_web`, `live_server_url`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests import database
+
+if TYPE_CHECKING:
+    from common.home import Home
+    from policy.models import User
+    from tests.live import Web
+
+# The settings read the environment when they are imported, and make the home. So this happens first of all: nothing
+# of the developer's own GAIA is seen or touched. Short names, because sockets' paths may have 107 characters.
+if "gaia_site.settings" in sys.modules:
+    raise pytest.UsageError("the settings were imported before tests/conftest.py: unset DJANGO_SETTINGS_MODULE")
+_SERVER_URL = os.environ.get("GAIA_DATABASE_URL", "")
+for _name in [name for name in os.environ if name.startswith("GAIA_")]:
+    del os.environ[_name]
+_HOME = Path(tempfile.mkdtemp(prefix="gaia-")).resolve()
+os.environ["GAIA_HOME"] = str(_HOME)
+if _SERVER_URL:
+    os.environ["GAIA_DATABASE_URL"] = database.worker_url(_SERVER_URL)
+os.environ["DJANGO_SETTINGS_MODULE"] = "gaia_site.settings"
+
+from django.conf import settings  # noqa: E402
+from django.db import connections  # noqa: E402
+from django.test import TransactionTestCase  # noqa: E402
+
+_KEPT = {settings.GAIA.home.data}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """The workers inherit this process's environment and must begin as it began."""
+    del os.environ["DJANGO_SETTINGS_MODULE"]
+    if _SERVER_URL:
+        os.environ["GAIA_DATABASE_URL"] = _SERVER_URL
+
+
+def pytest_unconfigure() -> None:
+    connections.close_all()
+    shutil.rmtree(_HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_blocker: Any, pytestconfig: pytest.Config) -> Iterator[None]:
+    """A copy of the migrated template, in place of pytest-django's `migrate`."""
+    name = settings.DATABASES["default"]["NAME"]
+    own = (
+        database.PostgresDatabase(_SERVER_URL, name)
+        if _SERVER_URL
+        else database.SqliteFile(name, pytestconfig.cache.mkdir("gaia-databases"))
+    )
+    with django_db_blocker.unblock():
+        own.create()
+        # Django would empty every table after a test that commits, and with them what migrations put there
+        TransactionTestCase._fixture_teardown = lambda self: own.restore()  # type: ignore[method-assign]
+        yield
+        own.drop()
+
+
+@pytest.fixture(autouse=True)
+def home() -> Iterator[Home]:
+    """The GAIA home in force (`$GAIA_HOME`): the test process's own, emptied after every test."""
+    yield settings.GAIA.home
+    for entry in _HOME.iterdir():
+        if entry in _KEPT:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    settings.GAIA.home.ensure()
+
+
+@pytest.fixture
+def acting() -> Iterator[str]:
+    """The test acts as `user:tester`."""
+    from events.actor import acting_as
+
+    with acting_as("user:tester"):
+        yield "user:tester"
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An operator and the text of a token of theirs that may read and operate."""
+
+    user: User
+    token: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Token {self.token}"}
+
+    def sign_in(self) -> str:
+        """A `Cookie` header of a new browser session."""
+        from django.test import Client
+
+        client = Client()
+        client.force_login(self.user)
+        return f"{settings.SESSION_COOKIE_NAME}={client.cookies[settings.SESSION_COOKIE_NAME].value}"
+
+
+@pytest.fixture
+def operator(db: None) -> Operator:
+    """Somebody who may do everything, signed in nowhere yet."""
+    from events.actor import acting_as
+    from policy.actions import issue_token
+    from policy.models import User
+
+    with acting_as("cli:tester"):
+        user = User.objects.create_superuser("operator", "", None)
+        return Operator(user, issue_token(user, "test"))
+
+
+@pytest.fixture
+def start_web(transactional_db: None, tmp_path: Path) -> Iterator[Callable[..., Web]]:
+    """Starts real web servers on the test's home and database; keyword arguments are environment variables."""
+    from tests.live import Web
+
+    started: list[Web] = []
+
+    def start(**environ: str) -> Web:
+        web = Web(tmp_path / f"web{len(started)}.log", **environ)
+        started.append(web)
+        web.wait_until_up()
+        return web
+
+    yield start
+    for web in started:
+        web.kill()
+
+
+@pytest.fixture
+def running_web(start_web: Callable[..., Web]) -> Web:
+    """A real web server whose streams' clocks run fast (`tests.live_settings`)."""
+    return start_web(DJANGO_SETTINGS_MODULE="tests.live_settings")
+
+
+@pytest.fixture
+def live_server_url(running_web: Web) -> str:
+    """Its address, without a slash at the end."""
+    return running_web.url

@@ -1,0 +1,54 @@
+"""The real web server, as `gaia up` runs it, on the test's home and database."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Web:
+    """A running uvicorn. It inherits this process's environment, so it sees the test's home and database."""
+
+    def __init__(self, log: Path, **environ: str) -> None:
+        with socket.create_server(("127.0.0.1", 0), backlog=1024) as listening, log.open("ab") as output:
+            self.port: int = listening.getsockname()[1]
+            # it is given the socket: no port to lose to somebody else, and whoever connects early is answered late
+            listening.set_inheritable(True)
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "uvicorn", "gaia_site.asgi:application", "--fd", str(listening.fileno()),
+                 "--timeout-graceful-shutdown", "2", "--lifespan", "off", "--no-access-log"],
+                cwd=ROOT, env={**os.environ, **environ}, pass_fds=[listening.fileno()], stdout=output, stderr=output,
+            )  # fmt: skip
+        self.log = log
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.socket_url = f"ws://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def wait_until_up(self) -> None:
+        """Block until it answers. Raises: AssertionError with its log when it does not come up."""
+        try:
+            answer = httpx.get(f"{self.url}/api/events/", timeout=60)
+        except httpx.TransportError as error:
+            raise AssertionError(f"the web server did not start: {self.log.read_text()}") from error
+        assert answer.status_code == 401, f"the web server is not well: {self.log.read_text()}"
+
+    def terminate(self, timeout: float = 30) -> int:
+        """Ask it to stop; its exit code. Raises: subprocess.TimeoutExpired."""
+        self.process.terminate()
+        return self.process.wait(timeout)
+
+    def kill(self) -> None:
+        """End it in any case."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
