@@ -13,8 +13,8 @@ from environments import reconcile
 from environments.actions import record
 from environments.actions.setup import plan_setup
 from environments.drivers.build import Built, Target, build_all
-from environments.drivers.git import resolve_source
-from environments.drivers.salvage import move_to_trash, salvage
+from environments.drivers.source import resolve_source
+
 from environments.drivers.stage_files import Layout
 from environments.models import Environment
 from environments.states import ENVIRONMENT_ACTIVE
@@ -154,7 +154,7 @@ def _target(project: Project, environment: Environment) -> Target:
         branch=environment.branch,
         layout=Layout(
             project=project.name,
-            environment=environment.name,
+            environment=environment.directory,
             path=Path(environment.path),
             stages={stage.name: (stage.port, stage.database) for stage in environment.stages.all()},
         ),

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from environments.actions import record
-from environments.drivers.stage_files import StageStart, stage_start
+from environments.drivers.stage_files import stage_start
 from environments.drivers.status import status_many
 from environments.models import Environment, Stage
 from environments.states import ENVIRONMENT_ACTIVE, EnvironmentState
@@ -32,11 +32,13 @@ def look_at_stages(node: Node) -> None:
             continue
         seen = (facts.st_mtime_ns, facts.st_size)
         if _journals_seen.get(stage.owner) != seen:
-            _follow_journal(node, stage, start)
+            follow_journal(node, stage)
             _journals_seen[stage.owner] = seen
 
 
-def _follow_journal(node: Node, stage: Stage, start: StageStart) -> None:
+def follow_journal(node: Node, stage: Stage) -> None:
+    """Take note of the newest start in a stage's journal, if it was a script's and is not known yet."""
+    start = stage_start(Path(stage.environment.path), stage.name)
     records = list(journal.records(start.journal).values())
     if not records or records[-1].pid is None:
         return

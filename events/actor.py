@@ -44,3 +44,8 @@ def os_user_actor() -> str:
         return f"cli:{getpass.getuser()}"
     except (KeyError, OSError):  # an account without an entry in passwd, as in some containers
         return "cli:unknown"
+
+
+def act_as(actor: str) -> None:
+    """For the rest of this thread: for processes that belong to one person from start to end, such as the CLI."""
+    _actor.set(actor)

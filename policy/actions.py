@@ -16,21 +16,22 @@ from policy.models import Scope, Token, User
 OPERATOR = "operator"
 
 
-def ensure_operator() -> tuple[User, str | None]:
-    """The first start's operator account.
-
-    Returns: the account, and its random password when it was made now (shown once, stored only as a hash).
-    """
+def ensure_operator() -> User:
+    """The first start's operator account; it has no password until `first_password` gives it one."""
     existing = User.objects.filter(is_superuser=True).order_by("pk").first()
     if existing is not None:
-        return existing, None
-    password = secrets.token_urlsafe(15)
+        return existing
     with log.atomic():
-        user = User.objects.create_superuser(OPERATOR, "", password)
+        user = User.objects.create_superuser(OPERATOR)
         log.emit(
             "user.created", subject=f"user/{user.username}", message=f"Operator account {user.username} was created"
         )
-    return user, password
+    return user
+
+
+def first_password(user: User) -> str | None:
+    """A random password for an account that never had one, to be shown once; None when it has one."""
+    return None if user.has_usable_password() else set_password(user.username)
 
 
 def set_password(username: str, password: str | None = None) -> str:

@@ -12,7 +12,8 @@ from common.errors import Conflict, InvalidInput
 from common.names import check_name
 from common.redaction import mask_url
 from environments.drivers.checkout import inspect
-from environments.drivers.git import Source, check_git, resolve_source
+from environments.drivers.git import check_git
+from environments.drivers.source import Source, resolve_source
 from environments.models import Environment
 from environments.states import ENVIRONMENT_ACTIVE, STAGE_PORT_OFFSETS
 from processes.actions.nodes import ensure_node

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from common.errors import Conflict, InvalidInput, NotFound
+from common.run import run
 from environments.drivers.stage_files import stage_start
 from environments.models import Environment, Stage
 from environments.states import ENVIRONMENT_ACTIVE, STAGE_NAMES, EnvironmentState
@@ -12,6 +13,8 @@ from processes.actions.nodes import ensure_node
 from processes.actions.ports import check_listening
 from processes.actions.processes import request_start, request_stop
 from processes.models import Process
+
+_LAUNCH_TIMEOUT_S = 60.0
 
 
 def find_environment(name: str, project: str | None = None) -> Environment:
@@ -81,3 +84,22 @@ def stop(stage: Stage) -> bool:
 def log_file(stage: Stage) -> Path:
     """Where a stage's output goes, launched by GAIA or by its script."""
     return stage_start(Path(stage.environment.path), stage.name).log
+
+
+def launch_by_script(stage: Stage) -> Process:
+    """Start a stage with its own `launch.sh`, as without a daemon nobody else would.
+
+    Raises: CommandFailed with what the script said.
+    """
+    script = Path(stage.environment.path, "launch.sh")
+    own = Path(stage.environment.path, ".gaia", "launch.sh")
+    run(["sh", own if own.exists() else script, stage.name], timeout=_LAUNCH_TIMEOUT_S, cwd=stage.environment.path)
+    return notice_scripts(stage) or Process.objects.filter(owner=stage.owner).order_by("-id")[0]
+
+
+def notice_scripts(stage: Stage) -> Process | None:
+    """Take note of what the stage's scripts did; its newest live process, if any."""
+    from environments.reconcile import follow_journal
+
+    follow_journal(ensure_node(), stage)
+    return Process.objects.active().filter(owner=stage.owner).first()

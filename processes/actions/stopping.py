@@ -22,6 +22,9 @@ def stop_process(process: Process) -> None:
     """
     actions.request_stop(process)
     process.refresh_from_db()
+    if process.pid is None:  # the daemon has not started it yet, or ended before it could
+        actions.record_not_started(process, "it was stopped before it started", level=Level.INFO)
+        return
     actions.record_stopping(process)
     identity = Identity(process.boot_id, process.pid or 0, process.start_ticks or 0)
     report = stop.stop(identity, token=process.token, grace=process.stop_grace)

@@ -80,3 +80,10 @@ def _require_running(session: Session) -> None:
             f"session {session.name} is {session.get_state_display().lower()}, so nothing was typed",
             fix=f"Start it again: gaia session start {session.name}.",
         )
+
+
+def stop_everything() -> int:
+    """End GAIA's tmux server with all its sessions, for `gaia down --all`; how many there were."""
+    rows = list(Session.objects.live())
+    tmux_server().kill_server()
+    return sum(record_stopped(session) for session in rows)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from common.names import check_name
 from sessions.drivers import tmux_process
@@ -24,6 +25,7 @@ from sessions.drivers.tmux_keys import (
     DEAD,
     MODE,
     SENT,
+    check_id,
     check_pane,
     clean_text,
     guarded,
@@ -58,6 +60,18 @@ SNAPSHOT_TIMEOUT = 2.0
 TIMEOUT = 10.0
 CREATE_CHUNK = 50  # sessions per conversation: the server is busy for about 0.2 s
 CAPTURE_PAGE = 2_000  # lines per conversation: 50,000 at once stop the server for half a second
+
+
+class History(NamedTuple):
+    """How many lines of scrollback a pane has, and may have."""
+
+    size: int
+    limit: int
+
+    def moved_since(self, earlier: History) -> int:
+        """How many lines scrolled off the screen since; a full history has dropped a tenth (grid_collect_history)."""
+        grown = self.size - earlier.size
+        return grown if grown >= 0 else grown + max(self.limit // 10, 1)
 
 
 class TmuxServer:
@@ -183,35 +197,33 @@ class TmuxServer:
         Raises: PaneMissing, NoServer, TmuxHung, TmuxError.
         """
         check_pane(pane_id)
-        size, rows = self._capture_page(pane_id, (), ansi)
-        pages, top = [rows], size
-        wanted = min(lines, size)
-        while wanted > 0:
-            take = min(wanted, CAPTURE_PAGE)
-            known = size
-            size, rows = self._capture_page(pane_id, ("-S", str(top - take - known), "-E", str(top - 1 - known)), ansi)
-            # Lines that scrolled away since the last page moved this one down: its end is what we have already.
-            moved = min(max(size - known, 0), take)
-            rows = rows[: take - moved]
-            if not rows:  # the pane writes faster than we read
+        first = min(lines, CAPTURE_PAGE)
+        rows, history = self._capture_page(pane_id, f"-{first}" if first else "0", "-", ansi)
+        pages, above = [rows], min(first, history.size)  # lines above the screen that we have
+        while above < min(lines, history.size):
+            take = min(CAPTURE_PAGE, lines - above)
+            rows, now = self._capture_page(pane_id, str(-above - take), str(-above - 1), ansi)
+            # What the pane wrote since the last page moved its lines up: the end of this one is what we have already.
+            rows = rows[: max(len(rows) - now.moved_since(history), 0)]
+            if not rows:  # it writes faster than we read
                 break
             pages.append(rows)
-            top -= len(rows)
-            wanted -= len(rows)
+            above, history = above + take, now
         joint = "\x1b[0m\n" if ansi else "\n"  # each page starts with plain attributes
         return joint.join("\n".join(rows) for rows in reversed(pages))
 
-    def _capture_page(self, pane_id: str, limits: Sequence[str], ansi: bool) -> tuple[int, list[str]]:
+    def _capture_page(self, pane_id: str, start: str, end: str, ansi: bool) -> tuple[list[str], History]:
         flags = ("-e",) if ansi else ()
         text = self._on_pane(
             pane_id,
             line(
-                command("display-message", "-p", "-t", pane_id, "#{history_size}"),
-                command("capture-pane", "-p", *flags, *limits, "-t", pane_id),
+                command("display-message", "-p", "-t", pane_id, "#{history_size} #{history_limit}"),
+                command("capture-pane", "-p", *flags, "-S", start, "-E", end, "-t", pane_id),
             ),
         )
         head, _, body = text.partition("\n")
-        return int(head or 0), body.removesuffix("\n").split("\n")
+        size, _, limit = head.partition(" ")
+        return body.removesuffix("\n").split("\n"), History(int(size or 0), int(limit or 0))
 
     # Writing
 
@@ -296,15 +308,14 @@ class TmuxServer:
         """End windows, wherever they are linked, with the programs in them.
 
         Args:
-            targets: ids of windows (`@3`) or of panes (`%3`, ends its whole window).
+            targets: ids of windows (`@3`) or of panes (`%3`: its whole window).
 
         Returns: those that were gone already.
         Raises: TmuxHung, TmuxError.
         """
         ids = list(dict.fromkeys(targets))
         for target in ids:
-            if not target.startswith("@") or not target[1:].isdigit():
-                check_pane(target)
+            check_id(target)
         if not ids:
             return ()
         try:

@@ -147,7 +147,10 @@ class TmuxClient:
 
     def _run_once(self, words: Sequence[str], *, timeout: float, stdin: str | None) -> Completed:
         try:
-            return run(self.argv(*words), timeout=timeout, env=self._call_environment, stdin=stdin, check=False)
+            # from /: a server keeps the directory it was started in, and that could not be unmounted then
+            return run(
+                self.argv(*words), timeout=timeout, cwd="/", env=self._call_environment, stdin=stdin, check=False
+            )
         except CommandTimedOut as error:
             raise TmuxHung(
                 f"tmux did not answer within {timeout:g} s",

@@ -28,7 +28,7 @@ class PaneFacts(NamedTuple):
 
     pane_pid: int
     dead: bool
-    dead_status: int | None  # exit code of the ended program
+    dead_status: int | None  # exit code of the ended program; unknown for a moment after `dead` turns true
     dead_signal: int | None  # signal that ended it (tmux ≥ 3.3)
     width: int
     height: int

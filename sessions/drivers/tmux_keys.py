@@ -29,6 +29,7 @@ _TMUX_NAMES = {"Insert": "IC", "Delete": "DC", "S-Tab": "BTab"}
 TYPED_LIMIT = 4_096  # characters; longer text, or text of several lines, is pasted
 TEXT_LIMIT = 2_000_000  # bytes that were seen to pass in one piece
 _PANE = re.compile(rf"%\d+|={NAME_PATTERN}:")
+_ID = re.compile(r"[%@]\d+")
 DEAD, MODE, SENT = "gaia-dead", "gaia-mode", "gaia-sent"
 
 
@@ -39,6 +40,16 @@ def check_pane(target: str) -> str:
     """
     if not _PANE.fullmatch(target):
         raise InvalidInput(f"{target!r} is not a pane", fix="Use the pane's id, such as %3, or =NAME:.")
+    return target
+
+
+def check_id(target: str) -> str:
+    """The id of a window or pane, `@3` or `%3`: unlike a name, it never means another one later.
+
+    Raises: InvalidInput.
+    """
+    if not _ID.fullmatch(target):
+        raise InvalidInput(f"{target!r} is not the id of a window or pane", fix="Use an id such as @3 or %3.")
     return target
 
 

@@ -1,0 +1,255 @@
+"""`gaia up` and `gaia down`."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import sys
+import time
+from argparse import Namespace
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from common.errors import Conflict, InvalidInput, Unavailable
+from common.files import file_lock, write_json
+from common.home import gaia_home
+from gaia_site.cli import fast
+from gaia_site.cli.ground import called_from, ready, say
+
+_READY_S = 60.0
+_CLI_TOKEN = "gaia command line"  # noqa: S105  a name
+_CLI_TOKEN_DAYS = 365
+
+
+def up(arguments: Namespace) -> int:
+    """Start the console, and on request set up a project and its fleet. Returns: the exit code."""
+    if arguments.demo and arguments.repo:
+        raise InvalidInput("--demo makes its own repository", fix="Leave --demo or the repository away.")
+    if arguments.port is not None and not 1 <= arguments.port <= 65535:
+        raise InvalidInput(f"{arguments.port} is not a port", fix="Ports are 1 to 65535.")
+    ready()
+    from environments.drivers.git import check_git
+    from sessions.drivers.tmux import check_tmux
+
+    check_tmux()
+    check_git()
+    with file_lock(gaia_home().locks / "up.lock", timeout=_READY_S, what="the start of GAIA"):
+        console = _start(arguments.port)
+    if arguments.demo or arguments.repo:
+        _furnish(arguments)
+    console["password"] = _first_password()
+    if arguments.json:
+        print(json.dumps(console), flush=True)
+    else:
+        _welcome(console)
+    if not arguments.detach:
+        return _follow(console)
+    return 0
+
+
+def _start(port: int | None) -> dict[str, Any]:
+    """Daemon and console running and answering. Returns: url, username, token."""
+    from django.conf import settings
+
+    from gaia_site import platform
+    from gaia_site.node import WEB
+    from policy.actions import ensure_operator
+    from processes.actions.ports import check_listening
+    from processes.models import Process
+    from processes.reconcile import identity_of
+    from processes.drivers.liveness import alive
+
+    user = ensure_operator()
+    running = Process.objects.active().filter(owner=WEB).first()
+    there = running.port if running is not None and running.pid and alive(identity_of(running)) else None
+    if port is not None and there is not None and port != there:
+        raise Conflict(f"the console already runs on port {there}", fix="Stop it first: gaia down.", port=there)
+    chosen = int(there or port or settings.GAIA["server.port"])
+    if there is None:
+        check_listening(chosen, fix="Stop that process, or choose another port: gaia up --port 8090.")
+    host = settings.GAIA["server.host"]
+    local = f"http://{'127.0.0.1' if host in {'0.0.0.0', '::', 'localhost'} else host}:{chosen}"  # noqa: S104  compared
+    if not platform.daemon_runs():
+        say("Starting GAIA …")
+        platform.start_daemon(chosen)
+    _wait_until_ready(local)
+    token = _cli_token(user, local)
+    public = settings.GAIA["server.public_url"].rstrip("/") or local
+    return {"url": public, "username": user.username, "password": None, "token": token}
+
+
+def _wait_until_ready(local: str) -> None:
+    """Wait for `/ready`; when the console keeps dying, say why.
+
+    Raises: Unavailable with the end of its log.
+    """
+    from gaia_site import platform
+    from gaia_site.node import WEB
+    from processes.drivers.logs import tail
+    from processes.models import Process
+
+    parts, deadline = urlsplit(local), time.monotonic() + _READY_S
+    while time.monotonic() < deadline:
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=2)
+        try:
+            connection.request("GET", "/ready")
+            if connection.getresponse().status == 200:
+                return
+        except (OSError, http.client.HTTPException):
+            pass  # not yet
+        finally:
+            connection.close()
+        if not platform.daemon_runs():
+            break
+        time.sleep(0.1)
+    newest = Process.objects.filter(owner=WEB).order_by("-id").first()
+    text = tail(Path(newest.log), 12) if newest and Path(newest.log).exists() else ""
+    raise Unavailable(
+        f"the console does not answer on {local}",
+        meaning="\n".join(part for part in (newest.problem if newest else "", text) if part),
+        fix=f"The logs are in {gaia_home().processes} and {gaia_home().logs}.",
+    )
+
+
+def _cli_token(user: Any, local: str) -> str:
+    """The CLI's own token, kept 0600 in run/; a new one when the old one no longer opens the door."""
+    from policy.actions import issue_token, revoke_tokens
+
+    path = gaia_home().run / "cli.json"
+    known = fast.endpoint()
+    if known is not None and known[0] == local and fast.fetch("/api/multi-env/health") is not None:
+        return known[1]
+    revoke_tokens(_CLI_TOKEN)
+    token = issue_token(user, _CLI_TOKEN, lifetime=timedelta(days=_CLI_TOKEN_DAYS))
+    write_json(path, {"local_url": local, "token": token})
+    return token
+
+
+def _first_password() -> str | None:
+    from policy.actions import ensure_operator, first_password
+
+    return first_password(ensure_operator())
+
+
+def _furnish(arguments: Namespace) -> None:
+    """Environments and sessions for `up REPO` and `up --demo`."""
+    from environments.actions.setup import plan_setup, request_setup
+    from gaia_site.cli.following import finish
+    from gaia_site.demo import demo_base_port, make_demo
+    from sessions.actions.start import start_fleet
+
+    if arguments.demo:
+        source = make_demo(gaia_home().root / "demo" / "demo")
+        plan = plan_setup(source=str(source), count=5, base_port=demo_base_port(source, 5))
+    else:
+        plan = plan_setup(source=arguments.repo, cwd=called_from())
+    say(f"Setting up {len(plan.environments)} environments of {plan.project} in {plan.root} …")
+    finish(request_setup(plan), detached=True)
+    say("Starting the fleet …")
+    done = start_fleet()
+    say(f"{len(done.started)} sessions started, {len(done.already)} already ran")
+    if done.shells:
+        say(f"{len(done.shells)} of them run a shell: their agent's CLI is not installed")
+
+
+def _welcome(console: dict[str, Any]) -> None:
+    print(f"GAIA runs at {console['url']}")
+    print(f"  user      {console['username']}")
+    if console["password"]:
+        print(f"  password  {console['password']}   (shown once; gaia passwd makes another)")
+    print("  stop      gaia down")
+
+
+def _follow(console: dict[str, Any]) -> int:
+    """Print what happens until Ctrl-C, which stops the console and leaves stages and sessions running."""
+    from django.db import connection
+
+    from events.models import Event
+    from gaia_site import platform
+
+    say("Following what happens; Ctrl-C stops the console, stages and sessions go on.")
+    newest = Event.objects.order_by("-id").values_list("id", flat=True).first() or 0
+    try:
+        while platform.daemon_runs():
+            for event in Event.objects.filter(id__gt=newest).order_by("id")[:200]:
+                newest = event.id
+                print(f"{event.at:%H:%M:%S} {event.message}", flush=True)
+            connection.close()
+            time.sleep(0.5)
+        say("The daemon has ended.")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        return down(Namespace(all=False, keep_stages=True, json=False))
+
+
+def down(arguments: Namespace) -> int:
+    """Stop what GAIA started; with --all also sessions and what scripts launched. Returns: the exit code."""
+    if not gaia_home().database.exists() and not fast.endpoint() and not _other_database():
+        return _told_down(arguments, [], 0, [])
+    ready()
+    from environments.reconcile import look_at_stages
+    from gaia_site import platform
+    from processes.actions.nodes import ensure_node
+    from processes.actions.stopping import stop_process
+    from processes.models import Process
+    from processes.states import Origin
+    from sessions.actions.control import stop_everything
+    from sessions.models import Session
+
+    platform.stop_daemon()
+    node = ensure_node()
+    look_at_stages(node)
+    chosen = Process.objects.active().filter(node=node)
+    if arguments.keep_stages:
+        chosen = chosen.filter(owner__startswith="gaia/")
+    elif not arguments.all:
+        chosen = chosen.filter(origin=Origin.GAIA)
+    processes = list(chosen)
+    with ThreadPoolExecutor(8) as pool:
+        failures = [failure for failure in pool.map(_stop_one(stop_process), processes) if failure]
+    ended = stop_everything() if arguments.all else 0
+    left = [process.owner for process in Process.objects.active().filter(node=node)]
+    left += [f"session/{name}" for name in Session.objects.live().values_list("name", flat=True)]
+    _told_down(arguments, [process.owner for process in processes], ended, left)
+    for failure in failures:
+        say(failure)
+    return 1 if failures else 0
+
+
+def _stop_one(stop_process: Any) -> Any:
+    def stop(process: Any) -> str:
+        from common.errors import GaiaError
+        from events.actor import acting_as, os_user_actor
+
+        try:
+            with acting_as(os_user_actor()):
+                stop_process(process)
+        except GaiaError as error:
+            return f"{error.what}. {error.fix}"
+        return ""
+
+    return stop
+
+
+def _other_database() -> bool:
+    from common import config
+
+    return bool(config.load()["database.url"])
+
+
+def _told_down(arguments: Namespace, stopped: list[str], sessions: int, left: list[str]) -> int:
+    if arguments.json:
+        print(json.dumps({"stopped": stopped, "sessions_ended": sessions, "left_running": left}))
+        return 0
+    print("GAIA is down." + (f" Stopped {len(stopped)} processes" if stopped else "") + (f" and {sessions} sessions." if sessions else ""))
+    sessions_left = sum(name.startswith("session/") for name in left)
+    others = [name for name in left if not name.startswith("session/")]
+    if sessions_left:
+        print(f"  {sessions_left} sessions go on in tmux (gaia attach NAME; gaia down --all ends them)")
+    if others:
+        print(f"  still running: {', '.join(others)}")
+    return 0

@@ -1,0 +1,184 @@
+"""`gaia up --demo`: a small real repository with history and a tiny web app that answers `/health`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from common.run import run
+from environments.models import Environment
+from environments.states import ENVIRONMENT_ACTIVE, STAGE_PORT_OFFSETS
+from processes.drivers import ports
+from projects.models import Project
+
+_TIMEOUT_S = 30.0
+_STEP = 300  # stages use three blocks of a hundred ports
+_HIGHEST_BASE = 60_000
+
+_README = """# Demo
+
+A notes service in one file, to try GAIA on. `python3 app.py` serves it on $PORT.
+
+- `/health` says that it lives and how many notes there are
+- `/notes` lists them, `POST /notes` adds one
+"""
+
+_APP_1 = '''"""A notes service in one file."""
+
+import json
+import os
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Notes(BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = json.dumps({"status": "ok", "stage": os.environ.get("STAGE", "")}).encode()
+        self.send_response(200 if self.path == "/health" else 404)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(body)
+
+
+if __name__ == "__main__":
+    ThreadingHTTPServer(("127.0.0.1", int(os.environ.get("PORT", "8000"))), Notes).serve_forever()
+'''
+
+_STORE = '''"""Notes in SQLite, in the database that the stage gives us."""
+
+import os
+import sqlite3
+from contextlib import closing
+
+
+def connect():
+    connection = sqlite3.connect(os.environ.get("DATABASE_PATH", "notes.db"), timeout=5)
+    connection.execute("CREATE TABLE IF NOT EXISTS note (id INTEGER PRIMARY KEY, text TEXT NOT NULL)")
+    return connection
+
+
+def add(text):
+    with closing(connect()) as connection, connection:
+        return connection.execute("INSERT INTO note (text) VALUES (?)", [text]).lastrowid
+
+
+def every():
+    with closing(connect()) as connection:
+        return [{"id": number, "text": text} for number, text in connection.execute("SELECT id, text FROM note")]
+'''
+
+_APP_2 = '''"""A notes service in one file, on top of store.py."""
+
+import json
+import os
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import store
+
+
+class Notes(BaseHTTPRequestHandler):
+    def do_GET(self):
+        if self.path == "/health":
+            self.answer(200, {"status": "ok", "stage": os.environ.get("STAGE", ""), "notes": len(store.every())})
+        elif self.path in ("/", "/notes"):
+            self.answer(200, store.every())
+        else:
+            self.answer(404, {"error": "there is nothing here"})
+
+    def do_POST(self):
+        length = int(self.headers.get("Content-Length") or 0)
+        text = json.loads(self.rfile.read(length) or b"{}").get("text", "")
+        self.answer(201, {"id": store.add(text)}) if text else self.answer(400, {"error": "text is missing"})
+
+    def answer(self, status, data):
+        body = json.dumps(data).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+if __name__ == "__main__":
+    ThreadingHTTPServer(("127.0.0.1", int(os.environ.get("PORT", "8000"))), Notes).serve_forever()
+'''
+
+_TESTS = '''import os
+import tempfile
+import unittest
+
+import store
+
+
+class StoreTest(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        os.environ["DATABASE_PATH"] = os.path.join(folder.name, "notes.db")
+
+    def test_a_note_comes_back(self):
+        store.add("hello")
+        self.assertEqual([note["text"] for note in store.every()], ["hello"])
+
+
+if __name__ == "__main__":
+    unittest.main()
+'''
+
+_GAIA_YAML = """# How GAIA runs a stage of this project.
+command: python3 app.py
+health: /health
+"""
+
+_HISTORY: tuple[tuple[str, dict[str, str]], ...] = (
+    ("Say what this is", {"README.md": _README}),
+    ("Answer /health", {"app.py": _APP_1}),
+    ("Keep notes in SQLite", {"store.py": _STORE, "app.py": _APP_2}),
+    ("Test the store", {"test_store.py": _TESTS}),
+    ("Tell GAIA how to run a stage", {"gaia.yaml": _GAIA_YAML, ".gitignore": "__pycache__/\n*.db\n"}),
+)
+
+
+def make_demo(path: Path) -> Path:
+    """The sample repository, made when it is not there or was left half made.
+
+    Args:
+        path: where it goes.
+
+    Returns: its path. Raises: CommandError when git cannot make it.
+    """
+    if (path / ".git" / "gaia-demo-complete").exists():
+        return path
+    path.mkdir(parents=True, exist_ok=True)
+    env = {
+        **os.environ,
+        "GIT_AUTHOR_NAME": "GAIA demo", "GIT_AUTHOR_EMAIL": "demo@localhost",
+        "GIT_COMMITTER_NAME": "GAIA demo", "GIT_COMMITTER_EMAIL": "demo@localhost",
+        "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1",
+    }  # fmt: skip
+
+    def git(*words: str) -> str:
+        return run(["git", *words], cwd=path, env=env, timeout=_TIMEOUT_S).stdout.strip()
+
+    git("init", "--quiet", "--initial-branch=main")
+    done = run(["git", "log", "--format=%s"], cwd=path, env=env, timeout=_TIMEOUT_S, check=False).stdout.splitlines()
+    for subject, files in _HISTORY:
+        if subject in done:
+            continue
+        for name, text in files.items():
+            (path / name).write_text(text, encoding="utf-8")
+        git("add", "--", *files)
+        git("commit", "--quiet", "--no-verify", "--no-gpg-sign", "--message", subject)
+    (path / ".git" / "gaia-demo-complete").touch()
+    return path
+
+
+def demo_base_port(source: Path, count: int) -> int | None:
+    """A base port whose stage ports are free, so that the demo starts beside anything; None when it is set up already."""
+    project = Project.objects.filter(source=str(source)).first()
+    if project is not None and Environment.objects.filter(project=project, state__in=ENVIRONMENT_ACTIVE).exists():
+        return None
+    for base in range(8081, _HIGHEST_BASE, _STEP):
+        wanted = [base + offset + number for offset in STAGE_PORT_OFFSETS.values() for number in range(count)]
+        if all(ports.holder(port) is None for port in wanted):
+            return base
+    return None

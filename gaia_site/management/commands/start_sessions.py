@@ -1,0 +1,12 @@
+from __future__ import annotations
+
+from gaia_site.management.verb import VerbCommand
+
+
+class Command(VerbCommand):
+    help = "The same as `gaia session start`; with --stop, as `gaia session stop`."
+    verb = ("session",)
+
+    def translate(self, words: list[str]) -> list[str]:
+        """`--stop` is the verb `stop`."""
+        return ["stop" if "--stop" in words else "start", *(word for word in words if word != "--stop")]
