@@ -1,4 +1,4 @@
-"""`gaia up` and `gaia down`."""
+"""`gaia up`: the console, and on request a project with its fleet."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import sys
 import time
 from argparse import Namespace
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -183,73 +182,6 @@ def _follow(console: dict[str, Any]) -> int:
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("\n")
+        from gaia_site.cli.down import down
+
         return down(Namespace(all=False, keep_stages=True, json=False))
-
-
-def down(arguments: Namespace) -> int:
-    """Stop what GAIA started; with --all also sessions and what scripts launched. Returns: the exit code."""
-    if not gaia_home().database.exists() and not fast.endpoint() and not _other_database():
-        return _told_down(arguments, [], 0, [])
-    ready()
-    from environments.reconcile import look_at_stages
-    from gaia_site import platform
-    from processes.actions.nodes import ensure_node
-    from processes.actions.stopping import stop_process
-    from processes.models import Process
-    from processes.states import Origin
-    from sessions.actions.control import stop_everything
-    from sessions.models import Session
-
-    platform.stop_daemon()
-    node = ensure_node()
-    look_at_stages(node)
-    chosen = Process.objects.active().filter(node=node)
-    if arguments.keep_stages:
-        chosen = chosen.filter(owner__startswith="gaia/")
-    elif not arguments.all:
-        chosen = chosen.filter(origin=Origin.GAIA)
-    processes = list(chosen)
-    with ThreadPoolExecutor(8) as pool:
-        failures = [failure for failure in pool.map(_stop_one(stop_process), processes) if failure]
-    ended = stop_everything() if arguments.all else 0
-    left = [process.owner for process in Process.objects.active().filter(node=node)]
-    left += [f"session/{name}" for name in Session.objects.live().values_list("name", flat=True)]
-    _told_down(arguments, [process.owner for process in processes], ended, left)
-    for failure in failures:
-        say(failure)
-    return 1 if failures else 0
-
-
-def _stop_one(stop_process: Any) -> Any:
-    def stop(process: Any) -> str:
-        from common.errors import GaiaError
-        from events.actor import acting_as, os_user_actor
-
-        try:
-            with acting_as(os_user_actor()):
-                stop_process(process)
-        except GaiaError as error:
-            return f"{error.what}. {error.fix}"
-        return ""
-
-    return stop
-
-
-def _other_database() -> bool:
-    from common import config
-
-    return bool(config.load()["database.url"])
-
-
-def _told_down(arguments: Namespace, stopped: list[str], sessions: int, left: list[str]) -> int:
-    if arguments.json:
-        print(json.dumps({"stopped": stopped, "sessions_ended": sessions, "left_running": left}))
-        return 0
-    print("GAIA is down." + (f" Stopped {len(stopped)} processes" if stopped else "") + (f" and {sessions} sessions." if sessions else ""))
-    sessions_left = sum(name.startswith("session/") for name in left)
-    others = [name for name in left if not name.startswith("session/")]
-    if sessions_left:
-        print(f"  {sessions_left} sessions go on in tmux (gaia attach NAME; gaia down --all ends them)")
-    if others:
-        print(f"  still running: {', '.join(others)}")
-    return 0
