@@ -17,6 +17,7 @@ from pathlib import Path
 from processes.drivers.shim import TOKEN_VARIABLE
 
 _DEAD_STATES = frozenset("ZXx")
+_FIELDS = 20  # of /proc/PID/stat after the name, as far as we read them
 _LOOKS_LIKE_ENVIRON = re.compile(rb"[A-Za-z_][A-Za-z0-9_]*=")
 
 
@@ -38,11 +39,13 @@ class Row:
     parent: int
     group: int
     session: int
+    threads: int
     start_ticks: int
 
     @property
     def dead(self) -> bool:
-        return self.state in _DEAD_STATES
+        """A zombie; but not one whose main thread has ended while others go on."""
+        return self.state in _DEAD_STATES and self.threads <= 1
 
     @property
     def identity(self) -> Identity:
@@ -64,7 +67,7 @@ def row(pid: int) -> Row | None:
         return None
     # The name in parentheses may itself contain spaces and parentheses: fields count from the last one.
     fields = text[text.rfind(b")") + 2 :].split()
-    if len(fields) < 20:
+    if len(fields) < _FIELDS:
         return None
     return Row(
         pid=pid,
@@ -72,6 +75,7 @@ def row(pid: int) -> Row | None:
         parent=int(fields[1]),
         group=int(fields[2]),
         session=int(fields[3]),
+        threads=int(fields[17]),
         start_ticks=int(fields[19]),
     )
 
@@ -131,9 +135,13 @@ def members(session_id: int, token: str) -> list[Identity]:
     return [found.identity for found in member_rows(session_id, token)]
 
 
-def member_rows(session_id: int, token: str) -> list[Row]:
-    """`members` with what the process table says of each."""
-    rows = {found.pid: found for found in _rows() if not found.dead}
+def member_rows(session_id: int, token: str, *, since: int = 0) -> list[Row]:
+    """`members` with what the process table says of each.
+
+    Args:
+        since: start time of the shim in ticks, if known: who is older is no member and need not be looked into.
+    """
+    rows = {found.pid: found for found in _rows() if found.start_ticks >= since and not found.dead}
     marks = {pid: _mark(pid, token) for pid in rows}
     session = [pid for pid, found in rows.items() if session_id > 0 and found.session == session_id]
     mine = {pid for pid, mark in marks.items() if mark is _OURS}

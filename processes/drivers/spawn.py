@@ -110,11 +110,11 @@ def _check(spec: Spec) -> None:
 
 def _make_parents(path: Path) -> None:
     """Make the missing directories above `path`, each of them 0700 (`mkdir(parents=True)` gives that to the last)."""
-    for directory in reversed([parent for parent in path.parents if not parent.exists()]):
-        try:
+    try:
+        for directory in reversed([parent for parent in path.parents if not parent.exists()]):
             directory.mkdir(mode=0o700, exist_ok=True)
-        except OSError as error:
-            raise _failure(f"the directory {directory} cannot be made", error) from error
+    except OSError as error:
+        raise _failure(f"the directory {path.parent} cannot be made", error) from error
 
 
 def _open(path: Path, flags: int) -> int:

@@ -7,6 +7,7 @@ pidfd whose identity was checked, so none ever reaches a stranger who got the pi
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import signal
@@ -22,6 +23,7 @@ Progress = Callable[[str], None]
 _SHIM_PATIENCE = 2.0  # seconds for the shim to note the end once nobody else is left
 _SWEEP_PATIENCE = 5.0  # seconds of killing before those who remain are called survivors
 _RESCAN = 0.25  # seconds after which the process table is read again though nothing was reported
+_RESCAN_SOON = 0.01  # seconds, while the shim is just starting or ending its command
 _PASSES_SPARING_SHIM = 10  # then the whole group is killed at once: that outruns whoever forks faster than we kill
 
 
@@ -60,6 +62,7 @@ class _Stop:
         self._token = token
         self._say = say
         self._killed: dict[int, None] = {}
+        self._empty_looks = 0  # in a row; one proves nothing, for who forks during the look may not be seen
 
     def run(self, grace: float) -> StopReport:
         self._ask(time.monotonic() + grace)
@@ -70,39 +73,61 @@ class _Stop:
 
     def _members(self) -> list[Row]:
         """Live members without the shim and without ourselves."""
-        rows = member_rows(self._shim.pid, self._token)
-        return [row for row in rows if row.identity != self._shim and row.pid != os.getpid()]
+        rows = member_rows(self._shim.pid, self._token, since=self._shim.start_ticks)
+        members = [row for row in rows if row.identity != self._shim and row.pid != os.getpid()]
+        self._empty_looks = 0 if members or alive(self._shim) else self._empty_looks + 1
+        return members
 
     # -- asking
 
     def _ask(self, deadline: float) -> None:
-        """TERM the group and wait; TERM once whoever that did not reach."""
+        """TERM the group and wait until nobody is left; TERM once whoever that did not reach."""
         members = self._members()
-        asked = {row.identity for row in members if row.group == self._shim.pid and self._runs_program(row)}
-        if alive(self._shim):
+        asked = self._ask_group([row for row in members if row.group == self._shim.pid and self._runs_program(row)])
+        if members or alive(self._shim):
             self._say(f"asked {len(members)} process{'es' if len(members) != 1 else ''} to end")
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._shim.pid, signal.SIGTERM)
-                os.killpg(self._shim.pid, signal.SIGCONT)  # a stopped process gets no TERM
-        while members:
-            self._ask_the_rest(members, asked)
-            left = deadline - time.monotonic()
+        shim_deadline = math.inf
+        while members or alive(self._shim):
+            pending = self._ask_the_rest(members, asked)
+            if members:
+                shim_deadline = math.inf
+            elif shim_deadline == math.inf:  # alone, the shim is about to start its command, or about to exit
+                shim_deadline = time.monotonic() + _SHIM_PATIENCE
+            left = min(deadline, shim_deadline) - time.monotonic()
             if left <= 0:
                 return
             watched = [self._shim] if alive(self._shim) else [row.identity for row in members]
-            _wait_until_ended(watched, min(left, _RESCAN))
+            _wait_until_ended(watched, min(left, _RESCAN_SOON if pending or not members else _RESCAN))
             members = self._members()
 
-    def _ask_the_rest(self, members: list[Row], asked: set[Identity]) -> None:
+    def _ask_group(self, members: list[Row]) -> set[Identity]:
+        """TERM the shim's group, in one go if the shim still stands for it. Returns who has been asked by that."""
+        if alive(self._shim):
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._shim.pid, signal.SIGTERM)
+                os.killpg(self._shim.pid, signal.SIGCONT)  # a stopped process gets no TERM
+        else:
+            for row in members:
+                _ask(row.identity)
+        return {row.identity for row in members}
+
+    def _ask_the_rest(self, members: list[Row], asked: set[Identity]) -> bool:
         """TERM the command itself if it came up only after the group was asked, or is in a group of its own; and
-        what it left behind in other groups, once it has gone: until then that is its own business."""
+        what it left behind in other groups, once it has gone: until then that is its own business.
+
+        Returns: True when the command is just starting and cannot be asked yet.
+        """
         group_gone = not any(row.group == self._shim.pid for row in members)
+        starting = False
         for row in members:
-            its_turn = (row.parent == self._shim.pid and self._runs_program(row)) or group_gone
-            if its_turn and row.identity not in asked:
+            if row.identity in asked:
+                continue
+            if not self._runs_program(row):
+                starting = True
+            elif row.parent == self._shim.pid or group_gone:
                 asked.add(row.identity)
-                _send(row.identity, signal.SIGTERM)
-                _send(row.identity, signal.SIGCONT)
+                _ask(row.identity)
+        return starting
 
     def _runs_program(self, row: Row) -> bool:
         """False for the moment between the shim's fork and exec, when the shim's handlers still swallow a TERM."""
@@ -143,16 +168,20 @@ class _Stop:
     def _sweep(self) -> list[int]:
         """Kill who came up meanwhile, until two looks in a row find nobody. Returns the pids that remain."""
         deadline = time.monotonic() + _SWEEP_PATIENCE
-        empty = 0
-        while empty < 2:
-            rows = member_rows(self._shim.pid, self._token)
-            left = [row.identity for row in rows if row.pid != os.getpid()]
-            empty = 0 if left else empty + 1
+        while self._empty_looks < 2:
+            left = [row.identity for row in self._members()]
+            left += [self._shim] if alive(self._shim) else []
             if left and time.monotonic() >= deadline:
-                self._say(f"still there: {', '.join(str(one.pid) for one in left)}")
-                return [one.pid for one in left]
+                pids = sorted(one.pid for one in left)
+                self._say(f"still there: {', '.join(map(str, pids))}")
+                return pids
             self._kill(left)
         return []
+
+
+def _ask(target: Identity) -> None:
+    _send(target, signal.SIGTERM)
+    _send(target, signal.SIGCONT)  # a stopped process gets no TERM
 
 
 def _send(target: Identity, number: signal.Signals) -> bool:

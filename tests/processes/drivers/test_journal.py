@@ -1,0 +1,136 @@
+"""The exit journal: torn, glued, truncated, replaced, and written by many at once."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from processes.drivers import journal
+from processes.drivers.journal import Entry, Journal, Record
+from processes.drivers.shim import shim_path
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal"
+
+
+def append(path: Path, text: str) -> None:
+    with open(path, "a") as file:
+        file.write(text)
+
+
+def test_missing_file_has_no_notes(path: Path) -> None:
+    assert journal.read(path) == []
+    assert journal.records(path) == {}
+    assert Journal(path).poll() == []
+
+
+def test_notes_in_order(path: Path) -> None:
+    path.write_text("S a 10\nS b 11\nE a 0\n")
+    assert journal.read(path) == [Entry("S", "a", 10), Entry("S", "b", 11), Entry("E", "a", 0)]
+    assert list(journal.records(path).values()) == [Record("a", pid=10, code=0), Record("b", pid=11, code=None)]
+
+
+def test_unfinished_last_line_is_not_a_note_yet(path: Path) -> None:
+    path.write_text("S a 10\nE a 13")  # the rest of "137" may be on its way
+    assert journal.records(path) == {"a": Record("a", pid=10, code=None)}
+
+
+@pytest.mark.parametrize(
+    "rubbish", ["", "hello", "X a 1", "S a", "S a ten", "E a -1", "S  a 1", "\0\0\0", "S a 99999999999", "é"]
+)
+def test_lines_that_are_no_notes_are_passed_over(path: Path, rubbish: str) -> None:
+    path.write_text(f"S a 10\n{rubbish}\nE a 2\n")
+    assert journal.read(path) == [Entry("S", "a", 10), Entry("E", "a", 2)]
+
+
+@pytest.mark.parametrize("piece", ["S", "S lo", "S lost ", "S lost 1", "E lost 13", "\0\0"])
+def test_note_after_a_piece_that_a_full_disk_left_is_read(path: Path, piece: str) -> None:
+    path.write_text(f"{piece}S a 10\nE a 0\n")
+    assert journal.read(path) == [Entry("S", "a", 10), Entry("E", "a", 0)]
+
+
+def test_end_without_a_start_and_a_second_start(path: Path) -> None:
+    path.write_text("E a 3\nS b 5\nE b 1\nS b 6\n")
+    assert journal.records(path) == {"a": Record("a", pid=None, code=3), "b": Record("b", pid=6, code=None)}
+
+
+def test_bytes_that_are_no_text(path: Path) -> None:
+    path.write_bytes(b"\xff\xfe\n\x85S a 1\nE a 0\n")
+    assert journal.records(path)["a"] == Record("a", pid=1, code=0)
+
+
+def test_poll_gives_each_note_once_and_only_whole_ones(path: Path) -> None:
+    reader = Journal(path)
+    append(path, "S a 1\nE a")
+    assert reader.poll() == [Entry("S", "a", 1)]
+    assert reader.poll() == []
+    append(path, " 0\n")
+    assert reader.poll() == [Entry("E", "a", 0)]
+    assert reader.poll() == []
+    reader.close()
+
+
+def test_poll_after_truncation(path: Path) -> None:
+    reader = Journal(path)
+    append(path, "S a 1\nE a 0\n")
+    assert len(reader.poll()) == 2
+    path.write_text("S b 2\n")
+    assert reader.poll() == [Entry("S", "b", 2)]
+    path.write_text("")
+    assert reader.poll() == []
+    append(path, "E b 0\n")
+    assert reader.poll() == [Entry("E", "b", 0)]
+    reader.close()
+
+
+def test_poll_after_replacement_reads_the_rest_of_the_old_one_first(path: Path) -> None:
+    reader = Journal(path)
+    append(path, "S a 1\n")
+    assert len(reader.poll()) == 1
+    append(path, "E a 0\n")
+    path.rename(path.with_name("old"))
+    append(path, "S b 2\nS c 3\n")
+    assert reader.poll() == [Entry("E", "a", 0), Entry("S", "b", 2), Entry("S", "c", 3)]
+    assert reader.poll() == []
+    reader.close()
+
+
+def test_poll_while_the_file_is_away(path: Path) -> None:
+    reader = Journal(path)
+    append(path, "S a 1\n")
+    assert len(reader.poll()) == 1
+    path.unlink()
+    assert reader.poll() == []
+    append(path, "S b 2\n")
+    assert reader.poll() == [Entry("S", "b", 2)]
+    reader.close()
+
+
+def test_close_begins_again(path: Path) -> None:
+    reader = Journal(path)
+    append(path, "S a 1\n")
+    assert reader.poll() == [Entry("S", "a", 1)]
+    reader.close()
+    assert reader.poll() == [Entry("S", "a", 1)]
+    reader.close()
+
+
+def test_reader_loses_nothing_while_shims_write(path: Path, tmp_path: Path) -> None:
+    script = 'for n in 1 2 3 4 5 6 7 8 9 10; do sh "$1" "$2" "$3-$n" / true; done'
+    writers = [
+        subprocess.Popen(["/bin/sh", "-c", script, "sh", shim_path(), path, f"writer{number}"]) for number in range(4)
+    ]
+    reader = Journal(path)
+    entries: list[Entry] = []
+    while any(writer.poll() is None for writer in writers):
+        entries += reader.poll()
+    entries += reader.poll()
+    reader.close()
+    assert entries == journal.read(path)
+    assert len(entries) == 80
+    assert {record.code for record in journal.gather(entries).values()} == {0}
+    assert len(journal.gather(entries)) == 40
