@@ -72,7 +72,8 @@ class EnvironmentSerializer(DirectorySerializer):
 
 
 class SetupSerializer(serializers.Serializer[dict[str, Any]]):
-    source = serializers.CharField(required=False, help_text="Path or URL; default the registered project")
+    # `source` is an attribute of every serializer, so the stubs think it is overridden; REST framework collects it as a field
+    source = serializers.CharField(required=False, help_text="Path or URL")  # type: ignore[assignment]
     project = serializers.CharField(required=False)
     count = serializers.IntegerField(required=False, help_text="1 to 100; default the configured number")
     root = serializers.CharField(required=False, help_text="Directory for the checkouts")
@@ -116,8 +117,8 @@ class EnvironmentViewSet(ViewSet):
         return Response(describe(environment, Process.objects.newest_by_owner(owners)))
 
     @extend_schema(request=SetupSerializer, responses={202: OperationSerializer}, parameters=[_IDEMPOTENCY])
-    @action(detail=False, methods=["post"])
-    def setup(self, request: Request) -> Response:
+    @action(detail=False, methods=["post"], url_path="setup")
+    def set_up(self, request: Request) -> Response:
         """Make or repair environments; answers with the operation to follow, or with the plan when `dry_run`."""
         body = SetupSerializer(data=request.data)
         body.is_valid(raise_exception=True)

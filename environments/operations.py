@@ -11,12 +11,15 @@ from common.errors import GaiaError
 from common.files import file_lock
 from environments import reconcile
 from environments.actions import record
+from environments.actions.salvages import describe
 from environments.actions.setup import plan_setup
 from environments.drivers.build import Built, Target, build_all
+from environments.drivers.salvage import salvage
 from environments.drivers.source import resolve_source
-
 from environments.drivers.stage_files import Layout
+from environments.drivers.trash import move_to_trash
 from environments.models import Environment
+from environments.signals import environment_removing
 from environments.states import ENVIRONMENT_ACTIVE
 from processes.actions.operations import Progress
 from processes.actions.stopping import stop_process
@@ -90,6 +93,7 @@ def _remove(environment: Environment) -> dict[str, Any]:
         live = Process.objects.active().filter(owner=stage.owner).first()
         if live is not None and live.pid:
             stop_process(live)
+    environment_removing.send(Environment, environment=environment)
     record.record_removing(environment)
     path, home = Path(environment.path), settings.GAIA.home
     saved, trash = None, None
@@ -100,7 +104,7 @@ def _remove(environment: Environment) -> dict[str, Any]:
             record.record_damaged(environment, f"its work could not be salvaged, so it was not removed: {error.what}")
             raise
         trash = move_to_trash(path, home.trash)
-    told = saved.as_dict() if saved else None
+    told = describe(saved) if saved else None
     record.record_removed(environment, trash=trash, salvage=told)
     return {"name": environment.directory, "trash": str(trash) if trash else None, "salvage": told}
 

@@ -40,19 +40,21 @@ def follow_journal(node: Node, stage: Stage) -> None:
     """Take note of the newest start in a stage's journal, if it was a script's and is not known yet."""
     start = stage_start(Path(stage.environment.path), stage.name)
     records = list(journal.records(start.journal).values())
-    if not records or records[-1].pid is None:
+    if not records:
         return
-    newest = records[-1]
+    newest, pid = records[-1], records[-1].pid
+    if pid is None:
+        return
     if Process.objects.filter(token=newest.token).exists():
         return
-    identity = liveness.identify(newest.pid) if liveness.lock_held(start.lock) else None
+    identity = liveness.identify(pid) if liveness.lock_held(start.lock) else None
     if identity is None and newest.code is None:
         return  # it was killed with its shim before anybody saw it
     process = record_script_start(
         node,
         stage.owner,
         token=newest.token,
-        pid=newest.pid,
+        pid=pid,
         start_ticks=identity.start_ticks if identity else 0,
         boot_id=identity.boot_id if identity else liveness.boot_id(),
         argv=start.argv,

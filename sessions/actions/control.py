@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from common.errors import Conflict, InvalidInput, NotFound
+from environments.models import Environment
 from events import log
 from sessions.actions.record import record_stopped
 from sessions.models import Session
@@ -87,3 +89,8 @@ def stop_everything() -> int:
     rows = list(Session.objects.live())
     tmux_server().kill_server()
     return sum(record_stopped(session) for session in rows)
+
+
+def end_sessions_of(*, environment: Environment, **_: Any) -> None:
+    """An environment is being removed: what works in it ends first, or it would go on in the trash."""
+    stop(Session.objects.live().filter(environment=environment))
