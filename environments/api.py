@@ -72,11 +72,11 @@ class EnvironmentSerializer(DirectorySerializer):
 
 
 class SetupSerializer(serializers.Serializer[dict[str, Any]]):
-    # `source` is an attribute of every serializer, so the stubs think it is overridden; REST framework collects it as a field
+    # every serializer has attributes of these names; REST framework collects fields before anything is overridden
     source = serializers.CharField(required=False, help_text="Path or URL")  # type: ignore[assignment]
     project = serializers.CharField(required=False)
     count = serializers.IntegerField(required=False, help_text="1 to 100; default the configured number")
-    root = serializers.CharField(required=False, help_text="Directory for the checkouts")
+    root = serializers.CharField(required=False, help_text="Directory for the checkouts")  # type: ignore[assignment]
     base_port = serializers.IntegerField(required=False)
     dry_run = serializers.BooleanField(default=False, help_text="Only answer with the plan")
 

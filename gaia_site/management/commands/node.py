@@ -11,6 +11,7 @@ from common.files import file_lock
 from common.home import gaia_home
 from events.actor import acting_as
 from gaia_site import node as wiring
+from gaia_site.schedules import ensure_schedules
 from processes.actions.nodes import ensure_node, node_name
 from processes.daemon import Daemon
 
@@ -26,6 +27,7 @@ class Command(BaseCommand):
             with file_lock(home.run / "node.lock", what="this node"):
                 with acting_as(f"node:{node_name()}"):
                     node = ensure_node()
+                    ensure_schedules()
                 asyncio.run(Daemon(node, wiring.loops(node)).run())
         except Conflict as error:
             self.stderr.write(f"A daemon already runs for {home.root}: {error.detail.get('holder')}")
