@@ -47,7 +47,8 @@ class Progress:
         if not finished and time.monotonic() - self._written < _WRITE_EVERY_S:
             return
         self._written = time.monotonic()
-        print(f"[{done:g}/{total:g}] {message}", flush=True)
+        if self._listener is None:  # under the daemon, standard output is the operation's log
+            print(f"[{done:g}/{total:g}] {message}", flush=True)
         Operation.objects.filter(pk=operation.pk).update(done=done, total=total, message=message[:500])
         self.check_cancelled()
 
