@@ -16,6 +16,7 @@ from common.errors import InvalidInput
 
 _SIZE_LIMIT = 1_000_000  # bytes; these files are written by people
 _DEPTH_LIMIT = 20
+_COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 # libyaml is ten times faster; the fallback reads the same language
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -64,10 +65,7 @@ def read_yaml(path: Path) -> Source:
         raise InvalidInput(f"{path} is larger than {_SIZE_LIMIT} bytes", fix="This is not such a file.")
     lines: dict[Place, int] = {}
     try:
-        for event in yaml.parse(text, Loader=_LOADER):
-            if isinstance(event, yaml.AliasEvent):
-                line = event.start_mark.line + 1 if event.start_mark else 1
-                raise _not_yaml(path, line, "an alias (*name) is not allowed")
+        _check_events(path, text)
         node = yaml.compose(text, Loader=_LOADER)
         data = None if node is None else _value(node, (), lines)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -103,10 +101,21 @@ def _explain(kind: str, message: str, place: Place) -> tuple[str, str]:
     return f"{where}: {text[:1].lower()}{text[1:]}", "The shipped file shows how it is written."
 
 
+def _check_events(path: Path, text: bytes) -> None:
+    """Refuse aliases, of which a few lines can grow to gigabytes, and nesting that would exhaust the stack."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        alias = isinstance(event, yaml.AliasEvent)
+        if alias or depth > _DEPTH_LIMIT:
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise _not_yaml(path, line, "an alias (*name) is not allowed" if alias else "nested too deeply")
+
+
 def _value(node: yaml.Node, place: Place, lines: dict[Place, int]) -> Any:
     lines[place] = node.start_mark.line + 1
-    if len(place) > _DEPTH_LIMIT:
-        raise yaml.constructor.ConstructorError(None, None, "nested too deeply", node.start_mark)
+    if isinstance(node, yaml.CollectionNode) and node.tag not in _COLLECTIONS:
+        raise yaml.constructor.ConstructorError(None, None, f"the tag {node.tag} is not allowed", node.start_mark)
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, place, lines)
     if isinstance(node, yaml.SequenceNode):

@@ -175,6 +175,8 @@ class TmuxServer:
             text = self._client.run(words, timeout=SNAPSHOT_TIMEOUT)
         found = parse_listing(text, nonce)
         self._last_seen = found.server
+        if found.server is not None and any(pane.ended_unnoticed for pane in found.panes):
+            tmux_process.remind_of_children(found.server.pid)
         return found
 
     def exists(self, name: str) -> bool:

@@ -27,8 +27,8 @@ _INSTALLERS = (
 
 # Not here on purpose: `window-size manual` (crashes tmux 3.3a at start) and `mouse on` (a scroll wheel would put a
 # pane into copy mode, where an agent cannot be written to). -q: an option this tmux does not know must not end up
-# as an error page in front of the first session. remain-on-exit-format is empty because writing it scrolls the program's
-# first line, often its only error message, out of sight; the status line says that it ended.
+# as an error page in front of the first session. remain-on-exit-format is empty because writing it scrolls the
+# program's first line, often its only error message, out of sight; the status line says that it ended.
 _CONFIG = """\
 # GAIA's tmux server. Written by GAIA: changes are overwritten.
 set-option -sq exit-empty on
@@ -50,7 +50,8 @@ set-option -gq status-interval 15
 set-option -gq status-style "bg=colour236,fg=colour252"
 set-option -gq status-left-length 80
 set-option -gq status-left "#[bold] #{{session_name}} #[default]#{{?@gaia_provider,· #{{@gaia_provider}} ,}}"
-set-option -gq status-right "#{{?pane_dead,ended (#{{pane_dead_status}}) · ,}}#{{?pane_in_mode,scrolling (q leaves) · ,}}C-b d detaches "
+set-option -gq status-right "#{{?pane_dead,ended (#{{pane_dead_status}}) · ,}}"
+set-option -agq status-right "#{{?pane_in_mode,scrolling (q leaves) · ,}}C-b d detaches "
 set-option -gq status-right-length 60
 set-option -gq window-status-format ""
 set-option -gq window-status-current-format ""

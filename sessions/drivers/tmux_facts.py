@@ -46,6 +46,11 @@ class PaneFacts(NamedTuple):
     current_command: str
     cwd: str
 
+    @property
+    def ended_unnoticed(self) -> bool:
+        """Whether the program has ended and tmux does not know how."""
+        return self.dead and self.dead_status is None and self.dead_signal is None
+
 
 @dataclass(frozen=True)
 class Snapshot:
