@@ -121,7 +121,7 @@ class Journal:
 
 def _entries(data: bytes) -> list[Entry]:
     entries = []
-    for line in data.splitlines():
+    for line in data.split(b"\n"):
         match = _NOTE.search(line)
         if match is not None:
             kind = cast(Literal["S", "E"], match[1].decode("ascii"))

@@ -6,18 +6,17 @@ A zombie has ended and is dead here.
 
 from __future__ import annotations
 
+import enum
 import fcntl
 import functools
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from processes.drivers.shim import TOKEN_VARIABLE
+from processes.drivers.table import Row, table
 
-_DEAD_STATES = frozenset("ZXx")
-_FIELDS = 20  # of /proc/PID/stat after the name, as far as we read them
 _LOOKS_LIKE_ENVIRON = re.compile(rb"[A-Za-z_][A-Za-z0-9_]*=")
 
 
@@ -29,67 +28,28 @@ class Identity:
     pid: int
     start_ticks: int
 
-
-@dataclass(frozen=True)
-class Row:
-    """What the process table says of one process."""
-
-    pid: int
-    state: str
-    parent: int
-    group: int
-    session: int
-    threads: int
-    start_ticks: int
-
-    @property
-    def dead(self) -> bool:
-        """A zombie; but not one whose main thread has ended while others go on."""
-        return self.state in _DEAD_STATES and self.threads <= 1
-
-    @property
-    def identity(self) -> Identity:
-        return Identity(boot_id=boot_id(), pid=self.pid, start_ticks=self.start_ticks)
+    @classmethod
+    def of(cls, row: Row) -> Identity:
+        """The identity of an entry of the process table."""
+        return cls(boot_id=boot_id(), pid=row.pid, start_ticks=row.start_ticks)
 
 
 @functools.cache
 def boot_id() -> str:
     """A name for this boot of the machine: pids and start times mean nothing across a reboot."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-
-
-def row(pid: int) -> Row | None:
-    """The process table's entry, zombies included; None when there is none."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            text = file.read()
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return None
-    # The name in parentheses may itself contain spaces and parentheses: fields count from the last one.
-    fields = text[text.rfind(b")") + 2 :].split()
-    if len(fields) < _FIELDS:
-        return None
-    return Row(
-        pid=pid,
-        state=fields[0].decode("ascii"),
-        parent=int(fields[1]),
-        group=int(fields[2]),
-        session=int(fields[3]),
-        threads=int(fields[17]),
-        start_ticks=int(fields[19]),
-    )
+    return table().boot_id()
 
 
 def start_ticks(pid: int) -> int | None:
     """Start time in clock ticks since boot, of zombies too; None when there is no such process."""
-    found = row(pid)
-    return None if found is None else found.start_ticks
+    row = table().row(pid)
+    return None if row is None else row.start_ticks
 
 
 def identify(pid: int) -> Identity | None:
     """Who has this pid now; None when nobody has, or a zombie."""
-    found = row(pid)
-    return None if found is None or found.dead else found.identity
+    row = table().row(pid)
+    return None if row is None or row.dead else Identity.of(row)
 
 
 def alive(identity: Identity) -> bool:
@@ -132,7 +92,7 @@ def members(session_id: int, token: str) -> list[Identity]:
 
     Returns: identities in order of pid; the shim is among them while it lives.
     """
-    return [found.identity for found in member_rows(session_id, token)]
+    return [Identity.of(row) for row in member_rows(session_id, token)]
 
 
 def member_rows(session_id: int, token: str, *, since: int = 0) -> list[Row]:
@@ -141,51 +101,47 @@ def member_rows(session_id: int, token: str, *, since: int = 0) -> list[Row]:
     Args:
         since: start time of the shim in ticks, if known: who is older is no member and need not be looked into.
     """
-    rows = {found.pid: found for found in _rows() if found.start_ticks >= since and not found.dead}
+    found = (table().row(pid) for pid in table().pids())
+    rows = {row.pid: row for row in found if row is not None and row.start_ticks >= since and not row.dead}
     marks = {pid: _mark(pid, token) for pid in rows}
-    session = [pid for pid, found in rows.items() if session_id > 0 and found.session == session_id]
-    mine = {pid for pid, mark in marks.items() if mark is _OURS}
-    if not mine.isdisjoint(session) or not any(marks[pid] in (_OTHER, _NONE) for pid in session):
-        mine.update(pid for pid in session if marks[pid] is not _OTHER)
+    session = [pid for pid, row in rows.items() if session_id > 0 and row.session == session_id]
+    mine = {pid for pid, mark in marks.items() if mark is _Mark.OURS}
+    if not mine.isdisjoint(session) or not any(marks[pid] in (_Mark.OTHER, _Mark.NONE) for pid in session):
+        mine.update(pid for pid in session if marks[pid] is not _Mark.OTHER)
     return [rows[pid] for pid in sorted(_with_descendants(mine, rows, marks))]
 
 
-_OURS, _OTHER, _NONE, _UNKNOWN = "ours", "other", "none", "unknown"
+class _Mark(enum.Enum):
+    """Whose attempt an environment names."""
+
+    OURS = enum.auto()
+    OTHER = enum.auto()
+    NONE = enum.auto()
+    UNKNOWN = enum.auto()  # it cannot be read, or has been overwritten
 
 
-def _mark(pid: int, token: str) -> str:
-    """Whose attempt the environment names: ours, another's, none, or unknown when it cannot be told."""
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            environ = file.read()
-    except OSError:  # ended meanwhile, or of another user
-        return _UNKNOWN
+def _mark(pid: int, token: str) -> _Mark:
+    environ = table().environment(pid)
+    if environ is None:
+        return _Mark.UNKNOWN
     prefix = TOKEN_VARIABLE.encode() + b"="
     named = {entry[len(prefix) :] for entry in environ.split(b"\0") if entry.startswith(prefix)}
     if token.encode() in named:
-        return _OURS
+        return _Mark.OURS
     if named:
-        return _OTHER
-    return _NONE if _LOOKS_LIKE_ENVIRON.match(environ) else _UNKNOWN
+        return _Mark.OTHER
+    return _Mark.NONE if _LOOKS_LIKE_ENVIRON.match(environ) else _Mark.UNKNOWN
 
 
-def _with_descendants(mine: set[int], rows: dict[int, Row], marks: dict[int, str]) -> set[int]:
+def _with_descendants(mine: set[int], rows: dict[int, Row], marks: dict[int, _Mark]) -> set[int]:
     children: dict[int, list[int]] = {}
-    for found in rows.values():
-        children.setdefault(found.parent, []).append(found.pid)
+    for row in rows.values():
+        children.setdefault(row.parent, []).append(row.pid)
     known = set(mine)
     queue = list(mine)
     while queue:
         for child in children.get(queue.pop(), ()):
-            if child not in known and marks[child] is not _OTHER:
+            if child not in known and marks[child] is not _Mark.OTHER:
                 known.add(child)
                 queue.append(child)
     return known
-
-
-def _rows() -> Iterator[Row]:
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            found = row(int(name))
-            if found is not None:
-                yield found

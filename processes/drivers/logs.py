@@ -1,12 +1,20 @@
-"""Reading the logs of processes: the end of one, or from where one left off."""
+"""The logs of processes: reading the end of one, reading on from where one left off, archiving the head."""
 
 from __future__ import annotations
 
 import codecs
+import ctypes
+import errno
 import os
 from pathlib import Path
+from typing import BinaryIO
+
+from common.errors import Conflict, Unavailable
 
 _LONGEST_CHARACTER = 4  # bytes in UTF-8
+_CONTINUATION_BYTES = bytes(range(0x80, 0xC0))
+_KEEP_SIZE, _PUNCH_HOLE = 1, 2  # fallocate(2)
+_COPY_BYTES = 1 << 20
 
 
 def tail(path: Path, lines: int, max_bytes: int = 262_144) -> str:
@@ -27,12 +35,14 @@ def tail(path: Path, lines: int, max_bytes: int = 262_144) -> str:
             data = file.read(max_bytes + 1)
     except FileNotFoundError:
         return ""
-    if start > 0:
-        before, newline, after = data.partition(b"\n")  # begins one byte early: a line that starts at `start` is whole
-        data = after if newline and after else before[1:].lstrip(bytes(range(0x80, 0xC0)))
+    if start > 0 and not data.startswith(b"\0"):
+        partial, newline, whole = data.partition(b"\n")  # begins one byte early: a line that starts at `start` is whole
+        data = whole or (partial + newline)[1:].lstrip(_CONTINUATION_BYTES)
     data = data.lstrip(b"\0")  # the hole where an archived head was
-    wanted = data.splitlines(keepends=True)[-lines:]
-    return b"".join(wanted).decode("utf-8", errors="replace")
+    found = data.split(b"\n")  # not splitlines: a progress bar's \r ends no line
+    unfinished = found.pop()
+    wanted = [line + b"\n" for line in found] + ([unfinished] if unfinished else [])
+    return b"".join(wanted[-lines:]).decode("utf-8", errors="replace")
 
 
 def read_from(path: Path, offset: int, limit: int = 65_536) -> tuple[str, int]:
@@ -49,11 +59,92 @@ def read_from(path: Path, offset: int, limit: int = 65_536) -> tuple[str, int]:
         with open(path, "rb") as file:
             if offset > os.fstat(file.fileno()).st_size:
                 offset = 0
-            file.seek(offset)
+            start = _behind_hole(file.fileno(), offset)
+            file.seek(start)
             data = file.read(max(limit, _LONGEST_CHARACTER))
     except FileNotFoundError:
         return "", 0
+    if start > offset:
+        start += len(data) - len(data.lstrip(b"\0"))  # a hole ends at a block, the archived head within it
+        data = data.lstrip(b"\0")
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     text = decoder.decode(data)
     unfinished, _ = decoder.getstate()
-    return text, offset + len(data) - len(unfinished)
+    return text, start + len(data) - len(unfinished)
+
+
+def archive_head(path: Path, archive: Path, *, keep: int) -> int:
+    """Move all but the end of a log into an archive while programs go on writing to it; nothing is lost.
+
+    The head is copied and its space given back by punching a hole, so offsets stay valid: the file looks as long as
+    before, but takes up no more than what is kept. (Copy and truncate, as logrotate does it, loses what is written in
+    between; moving the file away needs every writer to open it anew.)
+
+    Args:
+        archive: a new file; made 0600, on disk before anything is removed.
+        keep: bytes to leave at the end, at least; the cut is made at the end of a line.
+
+    Returns: the bytes that were moved, 0 when there was nothing to do.
+    Raises: Conflict when the archive exists, Unavailable when the file system cannot punch holes or is full.
+    """
+    with open(path, "r+b") as log:
+        fd = log.fileno()
+        start = _behind_hole(fd, 0)
+        cut = _end_of_line(log, start, os.fstat(fd).st_size - keep)
+        if cut <= start:
+            return 0
+        try:
+            _copy(log, start, cut, archive)
+            _punch_hole(fd, cut)
+        except FileExistsError:
+            raise Conflict(f"the archive {archive} exists already", fix="Choose another name.") from None
+        except OSError as error:
+            archive.unlink(missing_ok=True)
+            raise Unavailable(
+                f"{path} cannot be archived: {error.strerror}",
+                meaning="The log is whole and goes on growing.",
+                fix="Free some space, or put GAIA's home on ext4, XFS, Btrfs or tmpfs.",
+            ) from error
+    return cut - start
+
+
+def _behind_hole(fd: int, offset: int) -> int:
+    """`offset`, or where the data begins if there is a hole."""
+    try:
+        return os.lseek(fd, offset, os.SEEK_DATA)
+    except OSError:  # nothing but hole up to the end, or a file system that knows none
+        return offset
+
+
+def _end_of_line(log: BinaryIO, start: int, limit: int) -> int:
+    """The end of the last line that ends at `limit` or before it; `start` when there is none."""
+    while limit > start:
+        begin = max(start, limit - _COPY_BYTES)
+        log.seek(begin)
+        newline = log.read(limit - begin).rfind(b"\n")
+        if newline >= 0:
+            return begin + newline + 1
+        limit = begin
+    return start
+
+
+def _copy(log: BinaryIO, start: int, cut: int, archive: Path) -> None:
+    with open(os.open(archive, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as target:
+        log.seek(start)
+        first = True
+        while start < cut:
+            piece = log.read(min(_COPY_BYTES, cut - start))
+            start += len(piece)
+            target.write(piece.lstrip(b"\0") if first else piece)
+            first = False
+        target.flush()
+        os.fsync(target.fileno())
+
+
+def _punch_hole(fd: int, length: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "fallocate"):
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+    libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    if libc.fallocate(fd, _KEEP_SIZE | _PUNCH_HOLE, 0, length) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))

@@ -15,6 +15,7 @@ import psutil
 
 from common.errors import InvalidInput, Refused
 
+_CLOSING = "a connection that the system is still closing (it takes up to a minute)"
 _LISTEN = "0A"  # /proc/net/tcp's name for the state
 
 
@@ -26,7 +27,13 @@ class PortRefused(Refused):
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a port. What cannot be seen from here (another user's process) is None or empty."""
+    """Who holds a port. What cannot be seen from here is None or empty.
+
+    Args:
+        pid: None for another user's process, and where there is no process.
+        command: name of the program; without a pid, what else it is.
+        user: whose.
+    """
 
     pid: int | None
     command: str
@@ -37,7 +44,8 @@ def holder(port: int, host: str = "127.0.0.1") -> Holder | None:
     """Who holds the port; None when it is free.
 
     A listener on the host or on a wildcard address counts, of IPv4 or IPv6: whoever connects to `localhost` may reach
-    either. A connection in TIME_WAIT does not count.
+    either. A connection in TIME_WAIT does not count, unless its server had not set SO_REUSEADDR: then the kernel lets
+    nobody bind the port until it is over, and that is said.
 
     Args:
         port: 1 to 65535.
@@ -58,6 +66,8 @@ def describe(holder: Holder) -> str:
     """The holder in words: `python3 (pid 123)`."""
     if holder.pid is not None:
         return f"{holder.command or 'a process'} (pid {holder.pid})"
+    if holder.command:
+        return holder.command
     if holder.user:
         return f"a process of user {holder.user}"
     return "an unknown process"
@@ -109,9 +119,11 @@ def _find(port: int) -> Holder:
     with suppress(psutil.Error, OSError):
         uses = [one for one in psutil.net_connections(kind="tcp") if one.laddr and one.laddr.port == port]
         listeners = [one for one in uses if one.status == psutil.CONN_LISTEN] or uses
-        pids = sorted(one.pid for one in listeners if one.pid)
-        if pids:
-            return _process(pids[0])  # forked workers share a listener: the first is the one to talk about
+        for one in listeners:  # forked workers share a listener: any of them leads to the program
+            if one.pid:
+                return _process(one.pid)
+        if uses and all(one.status == psutil.CONN_TIME_WAIT for one in uses):
+            return Holder(pid=None, command=_CLOSING, user="")
     return Holder(pid=None, command="", user=_owner(port))
 
 

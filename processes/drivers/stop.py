@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
-from processes.drivers.liveness import Identity, Row, alive, boot_id, member_rows
+from processes.drivers.liveness import Identity, alive, boot_id, member_rows
+from processes.drivers.table import Row, table
 
 Progress = Callable[[str], None]
 
@@ -74,7 +75,7 @@ class _Stop:
     def _members(self) -> list[Row]:
         """Live members without the shim and without ourselves."""
         rows = member_rows(self._shim.pid, self._token, since=self._shim.start_ticks)
-        members = [row for row in rows if row.identity != self._shim and row.pid != os.getpid()]
+        members = [row for row in rows if Identity.of(row) != self._shim and row.pid != os.getpid()]
         self._empty_looks = 0 if members or alive(self._shim) else self._empty_looks + 1
         return members
 
@@ -96,7 +97,7 @@ class _Stop:
             left = min(deadline, shim_deadline) - time.monotonic()
             if left <= 0:
                 return
-            watched = [self._shim] if alive(self._shim) else [row.identity for row in members]
+            watched = [self._shim] if alive(self._shim) else [Identity.of(row) for row in members]
             _wait_until_ended(watched, min(left, _RESCAN_SOON if pending or not members else _RESCAN))
             members = self._members()
 
@@ -108,8 +109,8 @@ class _Stop:
                 os.killpg(self._shim.pid, signal.SIGCONT)  # a stopped process gets no TERM
         else:
             for row in members:
-                _ask(row.identity)
-        return {row.identity for row in members}
+                _ask(Identity.of(row))
+        return {Identity.of(row) for row in members}
 
     def _ask_the_rest(self, members: list[Row], asked: set[Identity]) -> bool:
         """TERM the command itself if it came up only after the group was asked, or is in a group of its own; and
@@ -120,18 +121,18 @@ class _Stop:
         group_gone = not any(row.group == self._shim.pid for row in members)
         starting = False
         for row in members:
-            if row.identity in asked:
+            if Identity.of(row) in asked:
                 continue
             if not self._runs_program(row):
                 starting = True
             elif row.parent == self._shim.pid or group_gone:
-                asked.add(row.identity)
-                _ask(row.identity)
+                asked.add(Identity.of(row))
+                _ask(Identity.of(row))
         return starting
 
     def _runs_program(self, row: Row) -> bool:
         """False for the moment between the shim's fork and exec, when the shim's handlers still swallow a TERM."""
-        return row.parent != self._shim.pid or _command_line(row.pid) != _command_line(self._shim.pid)
+        return row.parent != self._shim.pid or table().command_line(row.pid) != table().command_line(self._shim.pid)
 
     # -- killing
 
@@ -144,7 +145,7 @@ class _Stop:
                 self._say(f"killing {len(members)} that did not end: {', '.join(str(row.pid) for row in members)}")
             if passes == _PASSES_SPARING_SHIM and alive(self._shim):
                 self._kill_group()
-            self._kill(row.identity for row in members)
+            self._kill(Identity.of(row) for row in members)
             passes += 1
 
     def _kill(self, targets: Iterable[Identity]) -> None:
@@ -169,7 +170,7 @@ class _Stop:
         """Kill who came up meanwhile, until two looks in a row find nobody. Returns the pids that remain."""
         deadline = time.monotonic() + _SWEEP_PATIENCE
         while self._empty_looks < 2:
-            left = [row.identity for row in self._members()]
+            left = [Identity.of(row) for row in self._members()]
             left += [self._shim] if alive(self._shim) else []
             if left and time.monotonic() >= deadline:
                 pids = sorted(one.pid for one in left)
@@ -249,14 +250,6 @@ def _open_all(targets: list[Identity], stack: ExitStack) -> list[int] | None:
         if alive(target):
             pidfds.append(pidfd)
     return pidfds
-
-
-def _command_line(pid: int) -> bytes:
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return file.read()
-    except OSError:
-        return b""
 
 
 def _silent(_: str) -> None:

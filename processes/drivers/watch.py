@@ -114,16 +114,15 @@ def _in_table(identity: Identity) -> bool:
 
 def _reap(watch: _Watch) -> int | None:
     """The exit code if it is a child of ours that nobody has reaped yet, else None."""
-    pid = watch.identity.pid
-    if watch.pidfd is None and not _in_table(watch.identity):
-        return None  # the pid may be that of another child
     try:
-        if watch.pidfd is None:
-            result = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
-        else:
+        if watch.pidfd is not None:
             result = os.waitid(os.P_PIDFD, watch.pidfd, os.WEXITED | os.WNOHANG)
+            if result is None:
+                return None
+            return result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
+        if _in_table(watch.identity):  # else the pid may be that of another child
+            pid, status = os.waitpid(watch.identity.pid, os.WNOHANG)
+            return os.waitstatus_to_exitcode(status) if pid else None
     except ChildProcessError:
-        return None
-    if result is None:
-        return None
-    return result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
+        pass
+    return None

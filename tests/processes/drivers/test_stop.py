@@ -9,12 +9,14 @@ import subprocess
 import threading
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from processes.drivers import liveness
 from processes.drivers import stop as stopping
 from processes.drivers.spawn import Spawned, Spec
 from processes.drivers.stop import StopReport, stop
+from processes.drivers.table import PsutilTable
 from tests.processes.drivers.conftest import Place, Until
 
 LONG = 60.0  # seconds of grace that a test never waits for
@@ -109,7 +111,7 @@ def test_stopped_processes_are_woken_to_hear_it(place: Place, until: Until, who:
     command = until(lambda: place.pid_in("command"))
     for pid in {"command": [command], "shim": [spawned.pid], "both": [command, spawned.pid]}[who]:
         os.kill(pid, signal.SIGSTOP)
-        until(lambda pid=pid: liveness.row(pid).state == "T")
+        until(lambda pid=pid: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
     assert halt(spec, spawned, LONG).killed == ()
     assert place.code(spec.token) == 3
 
@@ -239,8 +241,10 @@ def test_survivors_are_named(place: Place, until: Until, monkeypatch: pytest.Mon
     assert report == StopReport(ended=False, killed=(), survivors=(spawned.pid, command))
 
 
-def test_works_without_pidfds(place: Place, until: Until, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_works_without_pidfds_and_proc(place: Place, until: Until, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "pidfd_open")
+    for module in (liveness, stopping):  # as on macOS
+        monkeypatch.setattr(module, "table", PsutilTable)
     spec, spawned = place.sh(
         "trap '' TERM; setsid sh -c 'echo $$ >fled; exec sleep 100' & while :; do sleep 0.01; done"
     )

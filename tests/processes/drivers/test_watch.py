@@ -14,6 +14,7 @@ import pytest
 
 from processes.drivers import liveness
 from processes.drivers.liveness import Identity
+from processes.drivers.table import table
 from processes.drivers.watch import ExitWatcher
 from tests.processes.drivers.conftest import Place
 
@@ -73,7 +74,7 @@ async def test_child_that_exits(watcher: ExitWatcher, place: Place, code: int) -
     identity = child(place, "sh", "-c", f"exit {code}")
     watcher.watch(identity, exits)
     assert await exits.wait() == [code]
-    assert liveness.row(identity.pid) is None  # reaped
+    assert table().row(identity.pid) is None  # reaped
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])

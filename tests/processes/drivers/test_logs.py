@@ -1,0 +1,211 @@
+"""Reading logs from the end and from where one left off."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from common.errors import Conflict, Unavailable
+from processes.drivers import logs
+from processes.drivers.logs import archive_head, read_from, tail
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+def test_tail_of_nothing(log: Path) -> None:
+    assert tail(log, 10) == ""
+    log.touch()
+    assert tail(log, 10) == ""
+    log.write_text("a\n")
+    assert tail(log, 0) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "lines", "expected"),
+    [
+        ("a\nb\nc\n", 2, "b\nc\n"),
+        ("a\nb\nc", 2, "b\nc"),  # an unfinished line counts
+        ("a\nb\n", 5, "a\nb\n"),
+        ("a\n\n\n", 2, "\n\n"),
+        ("a\r\nb\r\n", 1, "b\r\n"),
+        ("progress 1\rprogress 2\r", 1, "progress 1\rprogress 2\r"),
+        ("ä\nöü\n", 1, "öü\n"),
+        ("a\x0bb\x0cc\u2028d\n", 1, "a\x0bb\x0cc\u2028d\n"),  # only a newline ends a line
+    ],
+)
+def test_tail(log: Path, text: str, lines: int, expected: str) -> None:
+    log.write_bytes(text.encode())
+    assert tail(log, lines) == expected
+
+
+def test_tail_reads_no_more_than_allowed_and_shows_whole_lines(log: Path) -> None:
+    log.write_text("".join(f"line {number:04}\n" for number in range(1000)))  # 10 bytes each
+    assert tail(log, 100, max_bytes=25) == "line 0998\nline 0999\n"
+    assert tail(log, 100, max_bytes=20) == "line 0998\nline 0999\n"
+    assert tail(log, 100, max_bytes=19) == "line 0999\n"
+
+
+def test_tail_of_one_endless_line(log: Path) -> None:
+    log.write_text("x" * 100 + "äöü")
+    assert tail(log, 3, max_bytes=10) == "xxxxäöü"
+    assert tail(log, 3, max_bytes=5) == "öü"  # ä is cut in half and left out
+
+
+def test_tail_of_a_line_that_is_longer_than_allowed_but_ends(log: Path) -> None:
+    log.write_text("short\n" + "x" * 100 + "\n")
+    assert tail(log, 3, max_bytes=10) == "xxxxxxxxx\n"
+
+
+def test_tail_of_bytes_that_are_no_text(log: Path) -> None:
+    log.write_bytes(b"ok\n\xff\xfe bad\n")
+    assert tail(log, 1) == "\ufffd\ufffd bad\n"
+
+
+def test_tail_leaves_out_the_hole_of_an_archived_head(log: Path) -> None:
+    with open(log, "wb") as file:
+        file.truncate(10_000)
+        file.seek(10_000)
+        file.write(b"a\nb\n")
+    assert tail(log, 10) == "a\nb\n"
+    assert tail(log, 10, max_bytes=6) == "a\nb\n"
+
+
+def test_reading_on_as_it_grows(log: Path) -> None:
+    assert read_from(log, 0) == ("", 0)
+    with open(log, "ab", buffering=0) as file:
+        file.write(b"one\n")
+        text, offset = read_from(log, 0)
+        assert (text, offset) == ("one\n", 4)
+        assert read_from(log, offset) == ("", 4)
+        file.write(b"two\n")
+        assert read_from(log, offset) == ("two\n", 8)
+
+
+@pytest.mark.parametrize("character", ["ä", "€", "😀"])
+def test_character_that_arrives_in_pieces_is_read_once_it_is_whole(log: Path, character: str) -> None:
+    offset, seen = 0, ""
+    with open(log, "ab", buffering=0) as file:
+        for byte in f"a{character}b".encode():
+            file.write(bytes([byte]))
+            text, offset = read_from(log, offset)
+            seen += text
+    assert seen == f"a{character}b"
+    assert offset == log.stat().st_size
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 5, 7])
+def test_pieces_of_any_size_give_the_whole_text(log: Path, limit: int) -> None:
+    text = "aä€😀\n" * 5
+    log.write_text(text)
+    offset, seen = 0, ""
+    while offset < log.stat().st_size:
+        piece, after = read_from(log, offset, limit)
+        assert after > offset
+        seen, offset = seen + piece, after
+    assert seen == text
+
+
+def test_bytes_that_are_no_text_do_not_stop_the_reading(log: Path) -> None:
+    log.write_bytes(b"a\xff\xe2\x82b")
+    assert read_from(log, 0) == ("a\ufffd\ufffdb", 5)
+
+
+def test_file_that_became_shorter_is_read_from_its_start(log: Path) -> None:
+    log.write_text("a long line\n")
+    _, offset = read_from(log, 0)
+    log.write_text("new\n")
+    assert read_from(log, offset) == ("new\n", 4)
+
+
+def test_nothing_is_lost_while_somebody_writes(log: Path) -> None:
+    writer = subprocess.Popen(["/bin/sh", "-c", 'for n in $(seq 3000); do echo "line ä $n"; done >>"$0"', log])
+    seen, offset = "", 0
+    while True:
+        ended = writer.poll() is not None
+        text, offset = read_from(log, offset, 100)
+        seen += text
+        if ended and not text:
+            break
+    assert seen == "".join(f"line ä {number}\n" for number in range(1, 3001))
+
+
+def test_archived_head_leaves_a_hole_that_nobody_sees(log: Path, tmp_path: Path) -> None:
+    lines = [f"line {number:05}\n" for number in range(10_000)]  # 11 bytes each
+    log.write_text("".join(lines))
+    size, blocks = log.stat().st_size, log.stat().st_blocks
+    archive = tmp_path / "archive"
+    assert archive_head(log, archive, keep=1000) == 9909 * 11
+    assert archive.read_text() == "".join(lines[:9909])
+    assert stat.S_IMODE(archive.stat().st_mode) == 0o600
+    assert log.stat().st_size == size  # offsets stay valid
+    assert log.stat().st_blocks < blocks / 4
+    assert tail(log, 10_000) == "".join(lines[9909:])
+    assert read_from(log, 0) == ("".join(lines[9909:]), size)
+    assert read_from(log, size - 11) == (lines[-1], size)
+    with open(log, "a") as file:
+        file.write("more\n")
+    assert read_from(log, size) == ("more\n", size + 5)
+
+
+def test_head_can_be_archived_again(log: Path, tmp_path: Path) -> None:
+    lines = [f"line {number:05}\n" for number in range(20_000)]
+    log.write_text("".join(lines[:10_000]))
+    archive_head(log, tmp_path / "1", keep=500)
+    with open(log, "a") as file:
+        file.write("".join(lines[10_000:]))
+    archive_head(log, tmp_path / "2", keep=500)
+    parts = (tmp_path / "1").read_text(), (tmp_path / "2").read_text(), tail(log, 20_000)
+    assert "".join(parts) == "".join(lines)
+
+
+@pytest.mark.parametrize("keep", [4, 100, 1000])
+def test_little_log_is_left_alone(log: Path, tmp_path: Path, keep: int) -> None:
+    log.write_text("a\nb\nc")
+    assert archive_head(log, tmp_path / "archive", keep=keep) in (0, 2)
+    log.write_text("no end of line")
+    assert archive_head(log, tmp_path / "other", keep=3) == 0
+    assert not (tmp_path / "other").exists()
+
+
+def test_archive_is_never_overwritten(log: Path, tmp_path: Path) -> None:
+    log.write_text("a\nb\n")
+    (tmp_path / "archive").write_text("mine")
+    with pytest.raises(Conflict):
+        archive_head(log, tmp_path / "archive", keep=0)
+    assert (tmp_path / "archive").read_text() == "mine"
+    assert log.read_text() == "a\nb\n"
+
+
+def test_file_system_without_holes_leaves_the_log_whole(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.write_text("a\nb\n")
+    monkeypatch.setattr(logs, "_PUNCH_HOLE", 1 << 20)  # no such mode: the kernel refuses
+    with pytest.raises(Unavailable):
+        archive_head(log, tmp_path / "archive", keep=0)
+    assert log.read_text() == "a\nb\n"
+    assert not (tmp_path / "archive").exists()
+
+
+def test_no_line_is_lost_while_writers_write_and_heads_are_archived(log: Path, tmp_path: Path) -> None:
+    log.touch()
+    script = 'n=0; while [ $n -lt 3000 ]; do n=$((n+1)); echo "writer $1 line $n"; done >>"$0"'
+    writers = [subprocess.Popen(["/bin/sh", "-c", script, log, str(number)]) for number in range(3)]
+    archives: list[Path] = []
+    while any(writer.poll() is None for writer in writers) or len(archives) < 2:
+        archive = tmp_path / f"archive{len(archives)}"
+        if archive_head(log, archive, keep=100):
+            archives.append(archive)
+    text = "".join(archive.read_text() for archive in archives) + tail(log, 10_000)
+    assert sorted(text.splitlines()) == sorted(
+        f"writer {writer} line {line}" for writer in range(3) for line in range(1, 3001)
+    )
+    for writer in range(3):
+        mine = [line for line in text.splitlines() if line.startswith(f"writer {writer} ")]
+        assert mine == [f"writer {writer} line {line}" for line in range(1, 3001)]
