@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Concatenate, ParamSpec
 
 from common.errors import GaiaError
 from environments.drivers.checkout import (
@@ -28,6 +30,7 @@ from environments.drivers.source import Source
 from environments.drivers.stage_files import Layout, Report, ensure
 from environments.drivers.status import fill_untracked_cache
 
+_P = ParamSpec("_P")
 TRANSFER_S = 3600.0
 """Seconds a clone or fetch may take."""
 
@@ -107,30 +110,34 @@ def build_all(
     Raises: what `create_or_update_hub` raises; an error of one target is in its result.
     """
     state = create_or_update_hub(source, hub, timeout=timeout, progress=progress)
-    steps = _Steps(progress, 2 * len(targets))
     with ThreadPoolExecutor(max_workers=_workers(), thread_name_prefix="environment") as pool:
+        steps = _Steps(progress, len(targets))
         builds = [_Build(hub, state, target, timeout, steps) for target in targets]
-        _in_parallel(pool, builds, _Build.look)
+        _all(pool, builds, _Build.look)
         for group in _same_commit(builds):
             _make(pool, group)
-        _in_parallel(pool, builds, _Build.furnish)
-    return state, [build.result() for build in builds]
+        _all(pool, [build for build in builds if build.exists], _complete)
+    return state, [build.close() for build in builds]
 
 
 def _workers() -> int:
     return max(2, min(8, os.cpu_count() or 2))
 
 
-def _in_parallel(pool: ThreadPoolExecutor, builds: Iterable[_Build], work: Callable[[_Build], None]) -> None:
-    """Do the work for every target that has not failed, and note the failures; unforeseen ones are raised."""
-    running: list[tuple[_Build, Future[None]]] = [(build, pool.submit(work, build)) for build in builds]
-    for build, future in running:
+def _noting(work: Callable[Concatenate[_Build, _P], None]) -> Callable[Concatenate[_Build, _P], None]:
+    """A step of a build: its failure is noted in `error`, after which the following steps do nothing."""
+
+    def noted(build: _Build, /, *args: _P.args, **options: _P.kwargs) -> None:
+        if build.error is not None:
+            return
         try:
-            future.result()
+            work(build, *args, **options)
         except GaiaError as error:
             build.error = error
         except OSError as error:
             build.error = cannot_write(build.target.path, error)
+
+    return noted
 
 
 class _Build:
@@ -144,76 +151,90 @@ class _Build:
         self.submodules: tuple[str, ...] = ()
         self.error: GaiaError | None = None
         self.prepared: Prepared | None = None
+        self._partial = ExitStack()
 
-    @property
-    def is_missing(self) -> bool:
-        return self.error is None and not self.exists
-
-    def result(self) -> Built:
-        return Built(
-            self.target,
-            created=self.prepared is not None and self.error is None,
-            sha=self.sha,
-            report=self.report,
-            submodules=self.submodules,
-            error=self.error,
-        )
-
+    @_noting
     def look(self) -> None:
-        present = check_place(self.hub, self.target.path, self.target.branch)
+        """Find out what is there and which commit is to be there."""
+        target, default = self.target, self.state.default_branch
+        present = check_place(self.hub, target.path, target.branch)
         self.exists = present is not None
-        base = self.target.base or self.state.default_branch
-        self.sha = present.head if present else start_commit(self.hub, self.target.branch, base)
+        if present:
+            self.sha = present.head
+        elif not target.base and target.branch not in self.state.branches:
+            self.sha = self.state.head_sha
+        else:
+            self.sha = start_commit(self.hub, target.branch, target.base or default)
 
-    def prepare(self, stack: ExitStack) -> None:
-        self.prepared = stack.enter_context(
-            prepare_checkout(self.hub, self.target.path, branch=self.target.branch, sha=self.sha, timeout=self.timeout)
+    @_noting
+    def prepare(self) -> None:
+        target, default = self.target, self.state.default_branch
+        preparing = prepare_checkout(
+            self.hub, target.path, branch=target.branch, sha=self.sha, default=default, timeout=self.timeout
         )
+        self.prepared = self._partial.enter_context(preparing)
 
+    @_noting
     def write(self) -> None:
-        assert self.prepared is not None  # noqa: S101
+        assert self.prepared is not None  # noqa: S101  # prepared without an error
         write_tree(self.prepared, timeout=self.timeout, workers=_workers())
 
-    def copy_from(self, seed: _Build) -> None:
-        assert seed.prepared is not None  # noqa: S101  # the seed was written before
+    @_noting
+    def copy_from(self, seed: Prepared) -> None:
         assert self.prepared is not None  # noqa: S101
-        copy_tree(seed.prepared, self.prepared, timeout=self.timeout)
+        copy_tree(seed, self.prepared, timeout=self.timeout)
 
+    @_noting
     def publish(self) -> None:
-        assert self.prepared is not None  # noqa: S101
-        publish_checkout(self.prepared, self.hub)
-        self.exists = True
-        self.steps.step(f"{self.target.path.name}: checked out")
+        if self.prepared is not None:
+            publish_checkout(self.prepared, self.hub)
 
+    @_noting
     def furnish(self) -> None:
-        if self.error is None:
-            self.report = ensure(self.target.path, self.target.layout)
-            self.submodules = submodules(self.target.path)
-            if self.prepared is not None:
-                fill_untracked_cache(self.target.path)
-        self.steps.step(f"{self.target.path.name}: ready" if self.error is None else f"{self.target.path.name}: failed")
+        self.report = ensure(self.target.path, self.target.layout)
+        self.submodules = submodules(self.target.path)
+        if self.prepared is not None:
+            fill_untracked_cache(self.target.path)
+
+    def close(self) -> Built:
+        """Remove what is left of the partial directory; returns what became of the target."""
+        self._partial.close()
+        created = self.prepared is not None and self.error is None
+        return Built(self.target, created, self.sha, self.report, self.submodules, self.error)
 
 
 def _make(pool: ThreadPoolExecutor, group: list[_Build]) -> None:
-    """Check one out, copy the others from it, then put all at their places."""
-    with ExitStack() as stack:
-        stacks = [stack.enter_context(ExitStack()) for _ in group]
-        _in_parallel(pool, group, lambda build: build.prepare(stacks[group.index(build)]))
-        whole = [build for build in group if build.error is None]
-        seed = None
-        while whole and seed is None:
-            first = whole.pop(0)
-            _in_parallel(pool, [first], _Build.write)
-            seed = first if first.error is None else None
-        if seed is None:
+    """Have git write one checkout and copy the others from it; that one gets to its place last."""
+    ready = [pool.submit(build.prepare) for build in group]
+    waiting = list(group)
+    while waiting:
+        seed = waiting.pop(0)
+        ready.pop(0).result()
+        seed.write()
+        if seed.error is None and seed.prepared is not None:
+            source = seed.prepared
+            wait(ready)
+            _all(pool, waiting, functools.partial(_complete, source=source))
+            _complete(seed)
             return
-        _in_parallel(pool, whole, lambda build: build.copy_from(seed))
-        _in_parallel(pool, [seed, *whole], _Build.publish)
+
+
+def _complete(build: _Build, source: Prepared | None = None) -> None:
+    if source is not None:
+        build.copy_from(source)
+    build.publish()
+    build.furnish()
+    build.steps.step(f"{build.target.path.name}: {'failed' if build.error else 'ready'}")
+
+
+def _all(pool: ThreadPoolExecutor, builds: Iterable[_Build], work: Callable[[_Build], None]) -> None:
+    for future in [pool.submit(work, build) for build in builds]:
+        future.result()
 
 
 def _same_commit(builds: Iterable[_Build]) -> list[list[_Build]]:
     groups: dict[str, list[_Build]] = {}
     for build in builds:
-        if build.is_missing:
+        if build.error is None and not build.exists:
             groups.setdefault(build.sha, []).append(build)
     return list(groups.values())

@@ -7,6 +7,7 @@ index both, which takes a third of the processor time of inflating every file ag
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from pathlib import Path
 from common.errors import Conflict, InvalidInput
 from common.run import run
 from environments.drivers.git import GitError, Repository, bare, checkout, run_git
-from environments.drivers.git_index import UnknownIndex, write_copied_index
+from environments.drivers.git_index import UnknownIndex, settled_ns, write_index
 from environments.drivers.partial import partial_directory, publish
 
 MARKER = "gaia.json"
@@ -90,7 +91,8 @@ def create_checkout(hub: Path, path: Path, *, branch: str, base: str, timeout: f
     present = check_place(hub, path, branch)
     if present is not None:
         return present.head
-    with prepare_checkout(hub, path, branch=branch, sha=start_commit(hub, branch, base), timeout=timeout) as prepared:
+    sha, default = start_commit(hub, branch, base), bare(hub).text("symbolic-ref", "--short", "HEAD")
+    with prepare_checkout(hub, path, branch=branch, sha=sha, default=default, timeout=timeout) as prepared:
         write_tree(prepared, timeout=timeout)
         publish_checkout(prepared, hub)
         return prepared.sha
@@ -127,18 +129,20 @@ def start_commit(hub: Path, branch: str, base: str) -> str:
 
 
 @contextmanager
-def prepare_checkout(hub: Path, path: Path, *, branch: str, sha: str, timeout: float) -> Iterator[Prepared]:
-    """Everything but the files, in a partial directory beside the place: clone, branch, upstream, marker."""
+def prepare_checkout(
+    hub: Path, path: Path, *, branch: str, sha: str, default: str, timeout: float
+) -> Iterator[Prepared]:
+    """Everything but the files, in a partial directory beside the place: clone, branch, upstream."""
     with partial_directory(path) as partial:
         settings = [
             *_CONFIG,
             f"branch.{branch}.remote=origin",
-            f"branch.{branch}.merge=refs/heads/{bare(hub).text('symbolic-ref', '--short', 'HEAD')}",
+            f"branch.{branch}.merge=refs/heads/{default}",
         ]
         options = [item for value in settings for item in ("-c", value)]
         run_git("clone", "-q", "--no-checkout", *options, "--", hub, partial / "clone", timeout=timeout)
         prepared = Prepared(path, branch, sha, partial, _hash_name(sha))
-        _choose_branch(prepared)
+        _choose_branch(prepared, default)
         yield prepared
 
 
@@ -151,17 +155,26 @@ def write_tree(prepared: Prepared, *, timeout: float, workers: int = 1) -> None:
     prepared.tree.mkdir()
     config = (*_NO_LFS, f"checkout.workers={workers}")
     prepared.repository.run("reset", "-q", "--hard", timeout=timeout, config=config)
+    with suppress(UnknownIndex):  # then the first status takes longer, that is all
+        index = prepared.git_dir / "index"
+        write_index(index, index, prepared.tree, hash_name=prepared.hash_name, modified_ns=settled_ns())
 
 
 def copy_tree(original: Prepared, prepared: Prepared, *, timeout: float) -> None:
-    """Copy the files of a checkout of the same commit that nobody has worked in yet."""
-    run(["cp", "-R", "-P", "--", original.tree, prepared.tree], timeout=timeout)
+    """Copy the files, with their times, of a checkout of the same commit that nobody has worked in yet."""
+    run(["cp", *_copy_options(), "--", original.tree, prepared.tree], timeout=timeout)
     try:
-        write_copied_index(
-            original.git_dir / "index", prepared.git_dir / "index", prepared.tree, hash_name=prepared.hash_name
-        )
+        index = original.git_dir / "index"
+        write_index(index, prepared.git_dir / "index", prepared.tree, hash_name=prepared.hash_name)
     except (UnknownIndex, OSError):
         prepared.repository.run("reset", "-q", "--hard", timeout=timeout, config=_NO_LFS)
+
+
+@functools.cache
+def _copy_options() -> tuple[str, ...]:
+    is_gnu = "GNU" in run(["cp", "--version"], timeout=10, check=False).stdout
+    # on btrfs and xfs the copies then share their blocks until somebody writes
+    return ("-R", "-P", "--preserve=timestamps", "--reflink=auto") if is_gnu else ("-R", "-P", "-p")
 
 
 def publish_checkout(prepared: Prepared, hub: Path) -> None:
@@ -198,20 +211,28 @@ def inspect(path: Path, branch: str) -> CheckoutFacts:
 
 def submodules(path: Path) -> tuple[str, ...]:
     """The paths of a checkout's submodules. GAIA does not initialise them: `git submodule update --init` does."""
+    if not (path / ".gitmodules").is_file():
+        return ()
     listed = checkout(path).text(
         "config", "-f", path / ".gitmodules", "--get-regexp", r"^submodule\..*\.path$", check=False
     )
     return tuple(line.split(" ", 1)[1] for line in listed.splitlines() if " " in line)
 
 
-def _choose_branch(prepared: Prepared) -> None:
+def _choose_branch(prepared: Prepared, default: str) -> None:
+    """HEAD on the environment's branch; a local copy of the default branch would only grow old."""
+    heads = prepared.git_dir / "refs/heads"
+    if (heads / default).is_file():  # refs are plain files in a clone made this moment: two git processes fewer
+        (heads / default).unlink()
+        (heads / prepared.branch).parent.mkdir(parents=True, exist_ok=True)
+        (heads / prepared.branch).write_text(f"{prepared.sha}\n", encoding="ascii")
+        (prepared.git_dir / "HEAD").write_text(f"ref: refs/heads/{prepared.branch}\n", encoding="utf-8")
+        return
     repository = Repository(prepared.git_dir)
-    default = repository.text("symbolic-ref", "-q", "HEAD", check=False)
-    changes = [f"create refs/heads/{prepared.branch} {prepared.sha}"]
-    if default and default != f"refs/heads/{prepared.branch}":
-        changes.append(f"delete {default}")  # a local copy of the default branch would only grow old
+    repository.run("update-ref", f"refs/heads/{prepared.branch}", prepared.sha)
     repository.run("symbolic-ref", "HEAD", f"refs/heads/{prepared.branch}")
-    repository.run("update-ref", "--stdin", stdin="\n".join(changes) + "\n")
+    if default != prepared.branch:
+        repository.run("update-ref", "-d", f"refs/heads/{default}")
 
 
 def _hash_name(sha: str) -> str:

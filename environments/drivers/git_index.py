@@ -1,9 +1,11 @@
-"""Gives a copied working tree a copied index that git believes.
+"""Gives a working tree an index that git believes without reading every file again.
 
-The index remembers each file's inode and times. In a copy of the tree they differ, and git would read and hash every
-file again at the first status. This writes the copy's own facts into the copied index instead, which changes nothing
-about what is checked: a size or time that does not fit still makes git read the file.
-Format: https://git-scm.com/docs/index-format (versions 2 to 4).
+The index remembers each file's inode and times. In a copied tree they differ, and after a fresh checkout all files are
+as young as the index, so that git cannot trust their times ("racy git"): in both cases the first status would read and
+hash every file. This writes the files' present facts into the index, which changes nothing about what git checks later:
+a size or time that does not fit still makes it read the file.
+
+Formats: https://git-scm.com/docs/index-format (versions 2 to 4), https://git-scm.com/docs/racy-git
 """
 
 from __future__ import annotations
@@ -11,13 +13,18 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
+import time
 from pathlib import Path
 
-_STAT = struct.Struct(">6I")  # ctime, mtime (seconds, nanoseconds each), device, inode
-_OWNER_SIZE = struct.Struct(">3I")  # uid, gid, size; the mode between the two stays
-_STAT_BYTES = 40
-_EXTENDED = 0x4000
-_GITLINK = 0o160000
+SETTLED_NS = 10 * 10**9
+"""How old the files of a new checkout are made to look, nanoseconds: any change from now on has another time."""
+
+_HEADER = struct.Struct(">4sII")
+_ENTRY = struct.Struct(">10I")  # ctime, mtime (seconds, nanoseconds each), device, inode, mode, uid, gid, size
+_EXTENDED = 0x40
+_KIND, _GITLINK = 0o170000, 0o160000
+_WORD = 0xFFFFFFFF
+_SECOND = 10**9
 # The cache of trees stays true in a copy; what knows places, times or offsets does not.
 _KEPT_EXTENSIONS = (b"TREE", b"REUC")
 
@@ -26,62 +33,64 @@ class UnknownIndex(Exception):
     """The index is of a kind that this module does not know: let git make a new one."""
 
 
-def write_copied_index(original: Path, copy: Path, tree: Path, *, hash_name: str = "sha1") -> None:
-    """Write the index of a copied working tree.
+def settled_ns() -> int:
+    """The time, in nanoseconds, of modification to give to files that were written just now."""
+    return time.time_ns() - SETTLED_NS
+
+
+def write_index(original: Path, index: Path, tree: Path, *, hash_name: str, modified_ns: int | None = None) -> None:
+    """Write an index with the present facts of a tree's files.
 
     Args:
-        original: the index of the tree that was copied.
-        copy: where the index of the copy goes.
-        tree: the copied tree.
+        original: an index with the right content: of the tree that was copied, or of this one.
+        index: where it goes; may be the same.
+        tree: the working tree.
         hash_name: the repository's object format, `sha1` or `sha256`.
+        modified_ns: give all files this time of modification first.
 
-    Raises: UnknownIndex, and OSError when a file is missing in the copy.
+    Raises: UnknownIndex, and OSError when a file is missing in the tree.
     """
     data = bytearray(original.read_bytes())
     hash_length = hashlib.new(hash_name, usedforsecurity=False).digest_size
-    end = _restat(data, os.fsencode(tree) + b"/", hash_length)
+    end = _put_facts(data, os.fsencode(tree) + b"/", hash_length, modified_ns)
     content = bytes(data[:end]) + _kept_extensions(bytes(data[end:-hash_length]))
-    copy.write_bytes(content + hashlib.new(hash_name, content, usedforsecurity=False).digest())
+    index.write_bytes(content + hashlib.new(hash_name, content, usedforsecurity=False).digest())
 
 
-def _restat(data: bytearray, top: bytes, hash_length: int) -> int:
-    """Put the files' facts into every entry; returns where the entries end."""
-    signature, version, count = struct.unpack_from(">4sII", data)
+def _put_facts(data: bytearray, top: bytes, hash_length: int, modified_ns: int | None) -> int:
+    """Put the files' facts into every entry; returns where the entries end. One loop: it runs for every file."""
+    signature, version, count = _HEADER.unpack_from(data)
     if signature != b"DIRC" or version not in (2, 3, 4):
         raise UnknownIndex(f"version {version}")
-    at, previous = 12, b""
+    at, name = _HEADER.size, b""
+    lstat, utime, pack, find = os.lstat, os.utime, _ENTRY.pack_into, data.index
+    flags_at = _ENTRY.size + hash_length
     for _ in range(count):
-        flags_at = at + _STAT_BYTES + hash_length
-        name_at = flags_at + (4 if data[flags_at] << 8 & _EXTENDED else 2)
+        name_at = at + flags_at + (4 if data[at + flags_at] & _EXTENDED else 2)
         if version == 4:
-            strip, name_at = _varint(data, name_at)
-            end = data.index(0, name_at)
-            name = previous[: len(previous) - strip] + data[name_at:end]
+            shared, name_at = _varint(data, name_at)
+            end = find(0, name_at)
+            name = name[: len(name) - shared] + data[name_at:end]
             following = end + 1
         else:
-            end = data.index(0, name_at)
+            end = find(0, name_at)
             name = bytes(data[name_at:end])
             following = at + ((end - at) // 8 + 1) * 8
-        if int.from_bytes(data[at + 24 : at + 28], "big") & 0o170000 != _GITLINK:
-            _put_facts(data, at, top + name)
-        at, previous = following, bytes(name)
+        mode = int.from_bytes(data[at + 24 : at + 28], "big")
+        if mode & _KIND != _GITLINK:
+            path = top + name
+            if modified_ns is not None:
+                utime(path, ns=(modified_ns, modified_ns), follow_symlinks=False)
+            facts = lstat(path)
+            changed, changed_ns = divmod(facts.st_ctime_ns, _SECOND)
+            modified, nanoseconds = divmod(facts.st_mtime_ns, _SECOND)
+            device, inode, size = facts.st_dev & _WORD, facts.st_ino & _WORD, facts.st_size & _WORD
+            pack(
+                data, at, changed & _WORD, changed_ns, modified & _WORD, nanoseconds,
+                device, inode, mode, facts.st_uid, facts.st_gid, size,
+            )  # fmt: skip
+        at = following
     return at
-
-
-def _put_facts(data: bytearray, at: int, path: bytes) -> None:
-    facts = os.lstat(path)
-    changed, modified = facts.st_ctime_ns, facts.st_mtime_ns
-    _STAT.pack_into(
-        data,
-        at,
-        changed // 10**9 & 0xFFFFFFFF,
-        changed % 10**9,
-        modified // 10**9 & 0xFFFFFFFF,
-        modified % 10**9,
-        facts.st_dev & 0xFFFFFFFF,
-        facts.st_ino & 0xFFFFFFFF,
-    )
-    _OWNER_SIZE.pack_into(data, at + 28, facts.st_uid, facts.st_gid, facts.st_size & 0xFFFFFFFF)
 
 
 def _varint(data: bytearray, at: int) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,7 +131,7 @@ def _update(
     mirrored = {name.removeprefix(_MIRROR): sha for name, sha in refs.items() if name.startswith(_MIRROR)}
     heads = {name.removeprefix(_HEADS): sha for name, sha in refs.items() if name.startswith(_HEADS)}
     diverged = _follow(repository, mirrored, heads)
-    default = _default_branch(source, repository, mirrored, heads, timeout)
+    default = _default_branch(source, repository, created, mirrored, heads, timeout)
     if default not in heads:
         raise GitError(f"{mask_url(source.url)} has no branch to start from", subcommand="fetch")
     return HubState(default, heads[default], tuple(sorted(heads)), diverged, moved_tags, created)
@@ -172,14 +172,26 @@ def _contains(repository: Repository, tip: str, commit: str) -> bool:
 
 
 def _default_branch(
-    source: Source, repository: Repository, mirrored: Iterable[str], heads: Iterable[str], timeout: float
+    source: Source,
+    repository: Repository,
+    created: bool,
+    mirrored: Iterable[str],
+    heads: Collection[str],
+    timeout: float,
 ) -> str:
     """The branch HEAD names in the source, else main, master or the first one; the hub's HEAD is set to it."""
-    listed = run_git("ls-remote", "--symref", "--", source.path or source.url, "HEAD", timeout=timeout).stdout
-    found = re.match(rf"ref: {_HEADS}(\S+)\tHEAD", listed)
+    present = repository.text("symbolic-ref", "-q", "HEAD", check=False).removeprefix(_HEADS)
+    named = present if created else _source_head(source, timeout)  # a new clone has it from the source
     own = [branch for branch in sorted(mirrored) if not branch.startswith(ENVIRONMENT_BRANCHES)]
-    wanted = [found[1] if found else "", "main", "master", *own, *sorted(heads)]
-    default = next((branch for branch in wanted if branch in set(heads)), "")
-    if default and repository.text("symbolic-ref", "-q", "HEAD", check=False) != _HEADS + default:
+    wanted = [named, "main", "master", *own, *sorted(heads)]
+    default = next((branch for branch in wanted if branch in heads), "")
+    if default and present != default:
         repository.run("symbolic-ref", "HEAD", _HEADS + default)
     return default
+
+
+def _source_head(source: Source, timeout: float) -> str:
+    """The branch that HEAD names in the source; empty when it is detached."""
+    listed = run_git("ls-remote", "--symref", "--", source.path or source.url, "HEAD", timeout=timeout).stdout
+    found = re.match(rf"ref: {_HEADS}(\S+)\tHEAD", listed)
+    return found[1] if found else ""
