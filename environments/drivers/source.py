@@ -65,7 +65,7 @@ def resolve_source(text: str, cwd: Path) -> Source:
         )
     path = Path(os.path.join(cwd, os.path.expanduser(text)))
     scheme = _URL.match(text)
-    if scheme is None and (path.exists() or not _SCP_LIKE.match(text)):
+    if scheme is None and (os.path.lexists(path) or not _SCP_LIKE.match(text)):
         return _local(path, text)
     if scheme is not None and scheme["scheme"].lower() not in _SCHEMES:
         raise InvalidInput(f"addresses with {scheme['scheme']}:// are not supported", fix=_FORMS)

@@ -72,6 +72,15 @@ class Report:
 
 
 @dataclass(frozen=True)
+class StagePaths:
+    """Where a stage leaves its traces, whether the daemon or `launch.sh` started it."""
+
+    log: Path
+    lock: Path
+    journal: Path
+
+
+@dataclass(frozen=True)
 class StageStart:
     """Everything needed to start a stage, the same for the daemon and for `launch.sh`."""
 
@@ -97,6 +106,15 @@ def ensure(path: Path, layout: Layout) -> Report:
         raise cannot_write(path, error) from error
 
 
+def stage_paths(path: Path, stage: str) -> StagePaths:
+    """Where to look for a stage's traces; reads one small file and never fails."""
+    file = path / ".gaia/stages" / f"{stage}.env"
+    log = f"logs/{stage}.log"
+    with suppress(OSError, ValueError, KeyError):
+        log = _read_assignments(file)["LOG_FILE"]
+    return StagePaths(path / log, file.with_suffix(".lock"), file.with_suffix(".journal"))
+
+
 def stage_start(path: Path, stage: str) -> StageStart:
     """How a stage is started now; a changed `gaia.yaml` is taken over first.
 
@@ -114,15 +132,16 @@ def stage_start(path: Path, stage: str) -> StageStart:
     variables = _stage_variables(stage, base, gaia_yaml.read(path, stage))
     with suppress(OSError):  # a full disk must not keep a stage from starting
         _put_if_changed(file, _assignments(variables).encode())
+    paths = stage_paths(path, stage)
     env = {**_read_dotenv(path / ".env.local"), **_read_dotenv(path / ".gaia/env.local"), **variables}
     env["DATABASE_PATH"] = str(path / variables["DATABASE_PATH"])
     return StageStart(
         argv=("/bin/sh", "-c", variables["COMMAND"]),
         cwd=path,
         env=env,
-        log=path / variables["LOG_FILE"],
-        lock=file.with_suffix(".lock"),
-        journal=file.with_suffix(".journal"),
+        log=paths.log,
+        lock=paths.lock,
+        journal=paths.journal,
         port=port,
         health_path=variables["HEALTH_PATH"],
     )
@@ -315,8 +334,8 @@ def _read_assignments(file: Path) -> dict[str, str]:
 def _read_dotenv(file: Path) -> dict[str, str]:
     """KEY=VALUE lines as data, exactly as `launch.sh` reads them."""
     found = {}
-    for line in _read_text(file).splitlines():
-        match = _DOTENV_LINE.fullmatch(line)
+    for line in _read_text(file).split("\n"):
+        match = _DOTENV_LINE.fullmatch(line.removesuffix("\r"))
         if match and match["key"] != "IFS":
             value = match["value"]
             quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""

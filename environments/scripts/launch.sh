@@ -69,6 +69,7 @@ for file in gaia.yaml gaia.yml; do
 done
 
 mkdir -p "$(dirname -- "$log")"
+(umask 077 && : >>"$log") || exit 1
 exec 9>>"$lock"
 if ! flock_9; then
     sleep 0.3 # somebody may only have been looking

@@ -20,7 +20,9 @@ stage_names() {
 # Reads KEY=VALUE lines as data: nothing in them is ever executed or expanded.
 export_file() {
     [ -f "$1" ] || return 0
+    return=$(printf '\r')
     while IFS= read -r line || [ -n "$line" ]; do
+        line=${line%"$return"}
         case $line in 'export '*) line=${line#export } ;; esac
         case $line in *=*) ;; *) continue ;; esac
         key=${line%%=*} value=${line#*=}

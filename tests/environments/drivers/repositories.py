@@ -1,0 +1,87 @@
+"""Real repositories for tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from environments.drivers.build import Target
+from environments.drivers.source import Source
+from environments.drivers.stage_files import Layout
+
+PATIENCE_S = 20.0
+_IDENTITY = {
+    "GIT_AUTHOR_NAME": "Ada",
+    "GIT_AUTHOR_EMAIL": "ada@example.org",
+    "GIT_COMMITTER_NAME": "Ada",
+    "GIT_COMMITTER_EMAIL": "ada@example.org",
+}
+
+
+def git(path: Path, *args: str | Path, check: bool = True, env: dict[str, str] | None = None) -> str:
+    """Plain git, as a person would use it; stripped stdout."""
+    done = subprocess.run(
+        ["git", "-C", path, *args],
+        check=False,
+        capture_output=True,
+        env={**os.environ, **_IDENTITY, "GIT_CONFIG_NOSYSTEM": "1", **(env or {})},
+    )
+    assert done.returncode == 0 or not check, done.stderr.decode()
+    return done.stdout.decode("utf-8", "replace").strip()
+
+
+def make_repository(path: Path, files: dict[str, str] | None = None, *, branch: str = "main") -> Path:
+    """A repository with one commit."""
+    path.mkdir(parents=True, exist_ok=True)
+    git(path, "init", "-q", "-b", branch)
+    commit(path, files or {"README.md": "hello\n", "app/main.py": "print(1)\n"})
+    return path
+
+
+def commit(path: Path, files: dict[str, str], message: str = "work") -> str:
+    """Write and commit files; returns the commit."""
+    for name, text in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text(text)
+        git(path, "add", "-f", "--", name)
+    git(path, "commit", "-q", "-m", message)
+    return git(path, "rev-parse", "HEAD")
+
+
+def source_of(path: Path) -> Source:
+    return Source(str(path), path, "demo")
+
+
+def layout_of(path: Path, *, ports: int = 18081) -> Layout:
+    stages = {"dev": 0, "qa": 100, "staging": 200}
+    return Layout(
+        "demo", path.name, path, {name: (ports + offset, f"data/{name}/demo.db") for name, offset in stages.items()}
+    )
+
+
+def targets_in(root: Path, count: int) -> list[Target]:
+    paths = [root / f"demo-dev{number}" for number in range(1, count + 1)]
+    return [Target(path, f"env/dev{number}", layout_of(path)) for number, path in enumerate(paths, 1)]
+
+
+def snapshot_of(path: Path) -> dict[str, tuple[int, int, int, str]]:
+    """Everything below a directory: inode, mode, time of modification, content."""
+    found = {}
+    for directory, names, files in os.walk(path):
+        for name in (*names, *files):
+            file = Path(directory, name)
+            facts = file.lstat()
+            content = os.readlink(file) if file.is_symlink() else file.read_bytes().hex() if file.is_file() else ""
+            found[str(file.relative_to(path))] = (facts.st_ino, facts.st_mode, facts.st_mtime_ns, content)
+    return found
+
+
+def eventually(condition: Callable[[], bool], what: str) -> None:
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
