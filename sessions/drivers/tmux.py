@@ -12,10 +12,10 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from common.names import check_name
 from sessions.drivers import tmux_process
+from sessions.drivers.tmux_capture import page_line, read_pages
 from sessions.drivers.tmux_client import TmuxClient, failed, scrubbed_environment
 from sessions.drivers.tmux_config import DEFAULT_HISTORY, check_tmux, write_config
 from sessions.drivers.tmux_create import EXISTS, Created, CreateFailed, NewSession, create_line, read_answers, refusal
@@ -33,7 +33,7 @@ from sessions.drivers.tmux_keys import (
     text_commands,
     word_commands,
 )  # fmt: skip
-from sessions.drivers.tmux_script import command, line
+from sessions.drivers.tmux_script import command
 
 __all__ = [
     "EXISTS",
@@ -59,19 +59,6 @@ __all__ = [
 SNAPSHOT_TIMEOUT = 2.0
 TIMEOUT = 10.0
 CREATE_CHUNK = 50  # sessions per conversation: the server is busy for about 0.2 s
-CAPTURE_PAGE = 2_000  # lines per conversation: 50,000 at once stop the server for half a second
-
-
-class History(NamedTuple):
-    """How many lines of scrollback a pane has, and may have."""
-
-    size: int
-    limit: int
-
-    def moved_since(self, earlier: History) -> int:
-        """How many lines scrolled off the screen since; a full history has dropped a tenth (grid_collect_history)."""
-        grown = self.size - earlier.size
-        return grown if grown >= 0 else grown + max(self.limit // 10, 1)
 
 
 class TmuxServer:
@@ -199,33 +186,7 @@ class TmuxServer:
         Raises: PaneMissing, NoServer, TmuxHung, TmuxError.
         """
         check_pane(pane_id)
-        first = min(lines, CAPTURE_PAGE)
-        rows, history = self._capture_page(pane_id, f"-{first}" if first else "0", "-", ansi)
-        pages, above = [rows], min(first, history.size)  # lines above the screen that we have
-        while above < min(lines, history.size):
-            take = min(CAPTURE_PAGE, lines - above)
-            rows, now = self._capture_page(pane_id, str(-above - take), str(-above - 1), ansi)
-            # What the pane wrote since the last page moved its lines up: the end of this one is what we have already.
-            rows = rows[: max(len(rows) - now.moved_since(history), 0)]
-            if not rows:  # it writes faster than we read
-                break
-            pages.append(rows)
-            above, history = above + take, now
-        joint = "\x1b[0m\n" if ansi else "\n"  # each page starts with plain attributes
-        return joint.join("\n".join(rows) for rows in reversed(pages))
-
-    def _capture_page(self, pane_id: str, start: str, end: str, ansi: bool) -> tuple[list[str], History]:
-        flags = ("-e",) if ansi else ()
-        text = self._on_pane(
-            pane_id,
-            line(
-                command("display-message", "-p", "-t", pane_id, "#{history_size} #{history_limit}"),
-                command("capture-pane", "-p", *flags, "-S", start, "-E", end, "-t", pane_id),
-            ),
-        )
-        head, _, body = text.partition("\n")
-        size, _, limit = head.partition(" ")
-        return body.removesuffix("\n").split("\n"), History(int(size or 0), int(limit or 0))
+        return read_pages(lambda start, end: self._on_pane(pane_id, page_line(pane_id, start, end, ansi)), lines, ansi)
 
     # Writing
 

@@ -1,0 +1,61 @@
+"""Reading a pane's screen and scrollback in pages, so that a long one does not stop the server for everybody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from sessions.drivers.tmux_script import command, line
+
+PAGE = 2_000  # lines per conversation; 50,000 at once stop the server for half a second
+
+
+class History(NamedTuple):
+    """How many lines of scrollback a pane has, and may have."""
+
+    size: int
+    limit: int
+
+    def moved_since(self, earlier: History) -> int:
+        """How many lines scrolled off the screen since; a full history has dropped a tenth (grid_collect_history)."""
+        grown = self.size - earlier.size
+        return grown if grown >= 0 else grown + max(self.limit // 10, 1)
+
+
+def page_line(pane_id: str, start: str, end: str, ansi: bool) -> str:
+    """The script line that prints the history's size and then the lines from `start` to `end` (tmux(1), capture-pane)."""
+    flags = ("-e",) if ansi else ()
+    return line(
+        command("display-message", "-p", "-t", pane_id, "#{history_size} #{history_limit}"),
+        command("capture-pane", "-p", *flags, "-S", start, "-E", end, "-t", pane_id),
+    )
+
+
+def read_pages(read: Callable[[str, str], str], lines: int, ansi: bool) -> str:
+    """The screen with up to so many lines of scrollback before it.
+
+    Args:
+        read: runs a `page_line` with this start and end, and returns what tmux printed.
+        lines: of scrollback.
+        ansi: whether the pages hold escape sequences.
+    """
+    first = min(lines, PAGE)
+    rows, history = _page(read(f"-{first}" if first > 0 else "0", "-"))
+    pages, above = [rows], min(first, history.size)  # lines above the screen that we have
+    while above < min(lines, history.size):
+        take = min(PAGE, lines - above)
+        rows, now = _page(read(str(-above - take), str(-above - 1)))
+        # What the pane wrote since the last page moved its lines up: the end of this one is what we have already.
+        rows = rows[: max(len(rows) - now.moved_since(history), 0)]
+        if not rows:  # it writes faster than we read
+            break
+        pages.append(rows)
+        above, history = above + take, now
+    joint = "\x1b[0m\n" if ansi else "\n"  # each page starts with plain attributes
+    return joint.join("\n".join(rows) for rows in reversed(pages))
+
+
+def _page(text: str) -> tuple[list[str], History]:
+    head, _, body = text.partition("\n")
+    size, _, limit = head.partition(" ")
+    return body.removesuffix("\n").split("\n"), History(int(size or 0), int(limit or 0))
