@@ -81,9 +81,17 @@ class Admission:
         self._checked = time.monotonic()
 
     async def renew(self) -> None:
-        """Ask again when the last time is long ago. Raises: Refused when the account or token is no longer good."""
-        if time.monotonic() - self._checked >= getattr(settings, "GAIA_STREAM_RECHECK_S", RECHECK_S):
+        """Ask again when the last time is long ago.
+
+        Raises: Refused, as forbidden, when the account, session or token is no longer good.
+        """
+        if time.monotonic() - self._checked < getattr(settings, "GAIA_STREAM_RECHECK_S", RECHECK_S):
+            return
+        try:
             await self.enter()
+        except Refused as error:
+            error.status = 403 if error.status == 401 else error.status
+            raise
 
 
 def admit(credentials: Credentials) -> None:

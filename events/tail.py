@@ -110,8 +110,6 @@ class Tail:
 
     def ensure_running(self) -> None:
         """Start the thread, the first time and whenever it has died; it goes on where the old one stood."""
-        if self._thread is not None and self._thread.is_alive():
-            return
         with self._lock:
             if self._stopping.is_set() or (self._thread is not None and self._thread.is_alive()):
                 return
@@ -121,8 +119,9 @@ class Tail:
     def stop(self) -> None:
         """End the thread and give its connection back."""
         self._stopping.set()
-        if self._thread is not None:
-            self._thread.join()
+        thread = self._thread
+        if thread is not None:
+            thread.join()
 
     @contextmanager
     def waker(self) -> Iterator[asyncio.Event]:
@@ -169,7 +168,9 @@ class Tail:
                     self._stopping.wait(_RETRY_S)
         finally:
             signal.close()
-            self._wake()  # whoever wakes finds the thread dead and starts the next
+            with self._lock:
+                self._thread = None
+            self._wake()  # whoever wakes starts the next thread
 
     def _catch_up(self) -> None:
         if self._head is None:
