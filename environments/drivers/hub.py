@@ -16,7 +16,7 @@ from common.errors import Conflict
 from common.files import file_lock
 from common.redaction import mask_url
 from environments.drivers.git import GitError, Output, Progress, Repository, bare, run_git
-from environments.drivers.partial import partial_directory, publish
+from environments.drivers.partial import cannot_write, partial_directory, publish
 from environments.drivers.source import Source
 
 ENVIRONMENT_BRANCHES = "env/"
@@ -65,11 +65,14 @@ def create_or_update_hub(source: Source, hub: Path, *, timeout: float, progress:
     Returns: what the hub holds now. A kill at any moment leaves either no hub or a working one.
     Raises: Conflict when something else lies there, GitError, Refused, Unavailable.
     """
-    with file_lock(hub.parent / f".{hub.name}.lock", timeout=timeout, what=f"the hub {hub}"):
-        created = _create(source, hub, timeout, progress)
-        repository = bare(hub)
-        with repository.lock():
-            return _update(source, repository, created, timeout, progress)
+    try:
+        with file_lock(hub.parent / f".{hub.name}.lock", timeout=timeout, what=f"the hub {hub}"):
+            created = _create(source, hub, timeout, progress)
+            repository = bare(hub)
+            with repository.lock():
+                return _update(source, repository, created, timeout, progress)
+    except OSError as error:
+        raise cannot_write(hub.parent, error) from error
 
 
 def _create(source: Source, hub: Path, timeout: float, progress: Progress | None) -> bool:
@@ -121,7 +124,7 @@ def _update(
     source: Source, repository: Repository, created: bool, timeout: float, progress: Progress | None
 ) -> HubState:
     fetched = repository.run(
-        "fetch", "--prune", "--no-auto-maintenance", "--progress" if progress else "--quiet",
+        "fetch", "--prune", "--no-auto-maintenance", "--progress" if progress else "--no-progress",
         "--no-write-fetch-head", "--", source.path or source.url,
         f"+{_HEADS}*:{_MIRROR}*", "refs/tags/*:refs/tags/*",
         timeout=timeout, progress=progress, check=False,
@@ -131,7 +134,7 @@ def _update(
     mirrored = {name.removeprefix(_MIRROR): sha for name, sha in refs.items() if name.startswith(_MIRROR)}
     heads = {name.removeprefix(_HEADS): sha for name, sha in refs.items() if name.startswith(_HEADS)}
     diverged = _follow(repository, mirrored, heads)
-    default = _default_branch(source, repository, created, mirrored, heads, timeout)
+    default = _default_branch(source, repository, mirrored, heads, timeout)
     if default not in heads:
         raise GitError(f"{mask_url(source.url)} has no branch to start from", subcommand="fetch")
     return HubState(default, heads[default], tuple(sorted(heads)), diverged, moved_tags, created)
@@ -174,16 +177,14 @@ def _contains(repository: Repository, tip: str, commit: str) -> bool:
 def _default_branch(
     source: Source,
     repository: Repository,
-    created: bool,
     mirrored: Iterable[str],
     heads: Collection[str],
     timeout: float,
 ) -> str:
     """The branch HEAD names in the source, else main, master or the first one; the hub's HEAD is set to it."""
     present = repository.text("symbolic-ref", "-q", "HEAD", check=False).removeprefix(_HEADS)
-    named = present if created else _source_head(source, timeout)  # a new clone has it from the source
     own = [branch for branch in sorted(mirrored) if not branch.startswith(ENVIRONMENT_BRANCHES)]
-    wanted = [named, "main", "master", *own, *sorted(heads)]
+    wanted = [_source_head(source, timeout), "main", "master", *own, *sorted(heads)]
     default = next((branch for branch in wanted if branch in heads), "")
     if default and present != default:
         repository.run("symbolic-ref", "HEAD", _HEADS + default)

@@ -125,7 +125,7 @@ def _check_readable(path: Path, text: str) -> None:
 def _check_complete(repository: Repository, top: Path) -> None:
     if not repository.text("for-each-ref", "--count=1", "--format=%(refname)", "refs/heads"):
         raise _no_commits(str(top))
-    if repository.text("config", "--get", "extensions.partialClone", check=False):
+    if repository.text("config", "--get-regexp", r"^(extensions\.partialclone|remote\..*\.promisor)$", check=False):
         raise InvalidInput(
             f"{top} is a partial clone",
             meaning="It does not hold all of its objects, so checkouts made from it would be incomplete.",
