@@ -7,6 +7,7 @@ second opinion.
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +17,7 @@ from pathlib import Path
 from common.names import check_name
 from sessions.drivers import tmux_process
 from sessions.drivers.tmux_capture import page_line, read_pages
-from sessions.drivers.tmux_client import TmuxClient, failed, scrubbed_environment
+from sessions.drivers.tmux_client import TmuxClient, failed, scrubbed_environment, server_ended
 from sessions.drivers.tmux_config import DEFAULT_HISTORY, check_tmux, write_config
 from sessions.drivers.tmux_create import EXISTS, Created, CreateFailed, NewSession, create_line, read_answers, refusal
 from sessions.drivers.tmux_errors import NoServer, PaneDead, PaneInMode, PaneMissing, TmuxError, TmuxHung
@@ -59,6 +60,8 @@ __all__ = [
 SNAPSHOT_TIMEOUT = 2.0
 TIMEOUT = 10.0
 CREATE_CHUNK = 50  # sessions per conversation: the server is busy for about 0.2 s
+
+_MISSING = re.compile(r"^can't find (?:window|pane): (\S+)$", re.MULTILINE)
 
 
 class TmuxServer:
@@ -170,9 +173,12 @@ class TmuxServer:
         """Whether a session has exactly this name."""
         check_name(name, what="session name")
         try:
-            return self._client.call(["has-session", "-t", f"={name}"], timeout=TIMEOUT).ok
+            completed = self._client.call(["has-session", "-t", f"={name}"], timeout=TIMEOUT)
         except NoServer:
             return False
+        if not completed.ok and "can't find" not in completed.stderr:
+            raise failed(completed)
+        return completed.ok
 
     def capture(self, pane_id: str, *, lines: int = 0, ansi: bool = False) -> str:
         """What a pane shows.
@@ -281,13 +287,13 @@ class TmuxServer:
             check_id(target)
         if not ids:
             return ()
+        lines = [command("kill-window", "-t", target) for target in ids]
         try:
-            completed = self._client.script([command("kill-window", "-t", target) for target in ids], timeout=TIMEOUT)
+            completed = self._client.script(lines, timeout=TIMEOUT, tries=1)
         except NoServer:
             return tuple(ids)
-        missing = {error.rpartition(": ")[2] for error in completed.stderr.splitlines() if "can't find" in error}
-        others = [error for error in completed.stderr.splitlines() if error.strip() and "can't find" not in error]
-        if others and "server exited" not in completed.stderr:  # with its last session the server goes, too
+        missing = set(_MISSING.findall(completed.stderr))
+        if not completed.ok and not missing and not server_ended(completed):  # it goes with its last session
             raise failed(completed)
         return tuple(target for target in ids if target in missing)
 

@@ -23,7 +23,7 @@ class History(NamedTuple):
 
 
 def page_line(pane_id: str, start: str, end: str, ansi: bool) -> str:
-    """The script line that prints the history's size and then the lines from `start` to `end` (tmux(1), capture-pane)."""
+    """The script line that prints the history's size, then the lines from `start` to `end` (tmux(1), capture-pane)."""
     flags = ("-e",) if ansi else ()
     return line(
         command("display-message", "-p", "-t", pane_id, "#{history_size} #{history_limit}"),

@@ -26,8 +26,8 @@ _NO_SERVER = re.compile(
     r"no server running on |error connecting to .*\((?:No such file or directory|Connection refused)\)",
 )
 _GOING_AWAY = re.compile(r"server exited|lost server|Connection reset|Broken pipe")
-_RETRIES = 5
-_RETRY_PAUSE = 0.05
+_TRIES = 5
+_PAUSE = 0.05  # seconds, more with every try
 
 
 def scrubbed_environment(source: Mapping[str, str], extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -72,6 +72,8 @@ class TmuxClient:
         self.config = config
         self.environment = scrubbed_environment(os.environ, env)
         self.environment.setdefault("PATH", os.defpath)
+        if not any(self.environment.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG")):
+            self.environment["LANG"] = "C.UTF-8"  # or programs take every accent for two characters
         if tmpdir is not None:
             self.environment["TMUX_TMPDIR"] = str(tmpdir)
         # tmux puts the calling client's PATH over the one a new session was given; a caller without leaves it alone
@@ -101,24 +103,25 @@ class TmuxClient:
         flags = ["-u"] if utf8 else []
         return [self.program, *flags, "-L", self.socket_name, "-f", str(self.config or "/dev/null"), *words]
 
-    def call(self, words: Sequence[str], *, timeout: float, stdin: str | None = None) -> Completed:
-        """Run tmux once; the exit code is the caller's to judge.
+    def call(self, words: Sequence[str], *, timeout: float, stdin: str | None = None, tries: int = _TRIES) -> Completed:
+        """Run tmux; the exit code is the caller's to judge.
 
         Args:
             words: command and arguments, `;` between commands.
             timeout: seconds.
             stdin: text for standard input.
+            tries: how often, while the server that answers is one that is ending.
 
         Raises: NoServer, TmuxHung, TmuxError, Unavailable when tmux is missing.
         """
         self._check_socket_path()
-        for attempt in range(_RETRIES):
+        for attempt in range(1, tries + 1):
             completed = self._run_once(words, timeout=timeout, stdin=stdin)
-            if completed.ok or not _GOING_AWAY.search(completed.stderr):
+            if completed.ok or not server_ended(completed) or attempt == tries:
                 break
             if completed.stdout and stdin is not None:
                 break  # part of the script ran: running it again would do that part twice
-            time.sleep(_RETRY_PAUSE * (attempt + 1))  # the old server is on its way out; the next one is clean
+            time.sleep(_PAUSE * attempt)
         if not completed.ok and _NO_SERVER.search(completed.stderr):
             raise NoServer(
                 f"no tmux server runs on socket {self.socket_name}",
@@ -134,16 +137,17 @@ class TmuxClient:
             raise failed(completed)
         return completed.stdout
 
-    def script(self, lines: Iterable[str], *, timeout: float, start: bool = False) -> Completed:
+    def script(self, lines: Iterable[str], *, timeout: float, start: bool = False, tries: int = _TRIES) -> Completed:
         """Run a script of tmux commands over one connection.
 
         Args:
             lines: each as made by `tmux_script`; a failing line does not stop the next.
             timeout: seconds for all of them.
             start: start the server when none runs.
+            tries: as for `call`.
         """
         words = ["start-server", ";"] if start else []
-        return self.call([*words, "source-file", "-"], timeout=timeout, stdin=script(lines))
+        return self.call([*words, "source-file", "-"], timeout=timeout, stdin=script(lines), tries=tries)
 
     def _run_once(self, words: Sequence[str], *, timeout: float, stdin: str | None) -> Completed:
         try:
@@ -170,6 +174,11 @@ class TmuxClient:
                 meaning=f"The system allows {_SOCKET_PATH_LIMIT} bytes; this has {len(path)}.",
                 fix="Set TMUX_TMPDIR to a shorter directory.",
             )
+
+
+def server_ended(completed: Completed) -> bool:
+    """Whether the server went away during the call."""
+    return not completed.ok and _GOING_AWAY.search(completed.stderr) is not None
 
 
 def failed(completed: Completed) -> TmuxError:

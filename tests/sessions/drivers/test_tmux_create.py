@@ -192,6 +192,23 @@ def test_the_environment_is_the_login_and_what_was_asked_for(
     assert found["HOME"] == os.environ["HOME"]
 
 
+@pytest.mark.parametrize(
+    ("set_to", "found"), [({}, "C.UTF-8"), ({"LANG": "de_DE.UTF-8"}, "de_DE.UTF-8"), ({"LC_ALL": "C"}, None)]
+)
+def test_text_is_utf8_unless_somebody_said_otherwise(
+    make_server: ServerMaker,
+    tmux_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    set_to: dict[str, str],
+    found: str | None,
+) -> None:
+    for name in ("LANG", "LC_ALL", "LC_CTYPE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in set_to.items():
+        monkeypatch.setenv(name, value)
+    assert environment_of(make_server(), tmux_dir).get("LANG") == found
+
+
 def test_a_session_can_have_a_path_of_its_own(server: TmuxServer, tmux_dir: Path) -> None:
     """tmux itself would put the PATH of whoever calls it over this one."""
     assert environment_of(server, tmux_dir, env={"PATH": "/usr/bin:/bin:/opt/own"})["PATH"] == "/usr/bin:/bin:/opt/own"

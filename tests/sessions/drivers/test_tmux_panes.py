@@ -27,7 +27,7 @@ class Recorder:
         until((directory / f"{name}.ready").exists)
 
     def received(self) -> str:
-        return self.file.read_bytes().decode() if self.file.exists() else ""
+        return self.file.read_bytes().decode(errors="replace") if self.file.exists() else ""
 
     def wait(self, text: str) -> None:
         until(lambda: len(self.received().encode()) >= len(text.encode()))
