@@ -25,5 +25,6 @@ urlpatterns = [
     path("api/", include("sessions.api")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("admin/", include("gaia_site.console.urls")),
     path("admin/", admin.site.urls),
 ]

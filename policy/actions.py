@@ -9,7 +9,7 @@ from typing import Any
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 
-from common.errors import InvalidInput, NotFound
+from common.errors import Conflict, InvalidInput, NotFound
 from events import log
 from policy.models import Scope, Token, User
 
@@ -82,3 +82,30 @@ def revoke_tokens(name: str) -> int:
         if count:
             log.emit("token.revoked", subject=f"token/{name}", message=f"Token {name} was revoked")
     return count
+
+
+def revoke_token(token: Token) -> None:
+    """Revoke one token: what uses it is refused from now on."""
+    with log.atomic():
+        token.delete()
+        log.emit("token.revoked", subject=f"user/{token.user.username}", message=f"Token {token} was revoked")
+
+
+def save_account(user: User) -> None:
+    """Store an account as a form filled it in, new or changed.
+
+    Raises: Conflict when nobody would be left who can sign in as operator.
+    """
+    is_new = user.pk is None
+    operates = user.is_active and user.is_superuser
+    others = User.objects.filter(is_active=True, is_superuser=True).exclude(pk=user.pk)
+    if not is_new and not operates and not others.exists():
+        raise Conflict(
+            f"{user.username} is the last active operator",
+            meaning="Nobody could change accounts any more.",
+            fix="Make another account an operator first.",
+        )
+    told = "created" if is_new else "changed"
+    with log.atomic():
+        user.save()
+        log.emit(f"user.{told}", subject=f"user/{user.username}", message=f"Account {user.username} was {told}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import models
 
-from processes.states import OPERATION_ACTIVE, PROCESS_ACTIVE
+from processes.states import OPERATION_ACTIVE, PROCESS_ACTIVE, OperationState
 
 if TYPE_CHECKING:
     pass
@@ -28,3 +28,8 @@ class OperationQuerySet(models.QuerySet["Operation"]):
     def active(self) -> OperationQuerySet:
         """Those that wait or run."""
         return self.filter(state__in=OPERATION_ACTIVE)
+
+    def unresolved(self) -> OperationQuerySet:
+        """Those that failed and were not asked for again on the same subject since."""
+        later = self.model.objects.filter(subject=models.OuterRef("subject"), id__gt=models.OuterRef("id"))
+        return self.filter(~models.Exists(later), state=OperationState.FAILED)

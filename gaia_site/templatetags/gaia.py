@@ -18,7 +18,7 @@ from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
-from common.looks import Look, look_of
+from common.looks import look_of
 
 register = template.Library()
 
@@ -115,7 +115,7 @@ def spoken(span: timedelta | float | None) -> str:
 def ident(text: Any, title: str = "Copy") -> SafeString:
     """An id, path or name in a monospace face that is copied with a click."""
     if text in (None, ""):
-        return mark_safe('<span class="quiet">—</span>')  # noqa: S308  no data in it
+        return mark_safe('<span class="quiet">—</span>')
     return format_html('<button type="button" class="ident" data-copy title="{}">{}</button>', title, text)
 
 
@@ -217,7 +217,12 @@ class PartNode(template.Node):
         options = {key: value.resolve(context) for key, value in self.options.items()}
         tag = str(options.pop("tag", "div"))
         told = {f"data-{key}": options.pop(key) for key in ("on", "every", "src") if options.get(key)}
-        attributes = {"id": f"part-{name}", "data-part": name, **told, **{k.replace("_", "-"): v for k, v in options.items() if v}}
+        attributes = {
+            "id": f"part-{name}",
+            "data-part": name,
+            **told,
+            **{k.replace("_", "-"): v for k, v in options.items() if v},
+        }
         pairs = format_html_join("", ' {}="{}"', attributes.items())
         # the body is rendered template text, escaped where it had to be
         return format_html("<{}{}>{}</{}>", mark_safe(tag), pairs, self.body.render(context), mark_safe(tag))  # noqa: S308
@@ -227,10 +232,38 @@ def _title(title: str) -> SafeString:
     return format_html(' title="{}"', title) if title else SafeString("")
 
 
-_ICON = mark_safe('<span class="glyph" aria-hidden="true"></span>')  # noqa: S308  no data in it
+_ICON = mark_safe('<span class="glyph" aria-hidden="true"></span>')
+
+
+@register.filter
+def value_of(mapping: dict[str, Any], key: str) -> Any:
+    """A value by a key that is itself a variable."""
+    return mapping.get(key)
 
 
 @register.simple_tag
-def every_look() -> list[str]:
-    """Names of all looks, for the page of keys and signs."""
-    return [look.value for look in Look]
+def any_url(changelist: ChangeList, row: Any) -> str:
+    """The address of a row's detail page."""
+    return str(changelist.url_for_result(row))
+
+
+@register.simple_tag
+def told(value: Any) -> SafeString:
+    """Nested data as a nested list for people; texts are copied with a click."""
+    if isinstance(value, dict):
+        pairs = [
+            (str(key).replace("_", " "), told(inner)) for key, inner in value.items() if inner not in (None, "", [], {})
+        ]
+        if not pairs:
+            return _NOTHING
+        return format_html('<dl class="facts">{}</dl>', format_html_join("", "<dt>{}</dt><dd>{}</dd>", pairs))
+    if isinstance(value, list | tuple):
+        if all(not isinstance(inner, dict | list | tuple) for inner in value):
+            return format_html("{}", ", ".join(str(inner) for inner in value)) if value else _NOTHING
+        return format_html("<ul>{}</ul>", format_html_join("", "<li>{}</li>", ((told(inner),) for inner in value)))
+    if isinstance(value, bool):
+        return format_html("{}", "yes" if value else "no")
+    return ident(value)
+
+
+_NOTHING = mark_safe('<span class="quiet">nothing</span>')

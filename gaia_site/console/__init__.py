@@ -1,0 +1,1 @@
+"""What joins the rooms in the console: home, what needs a person, the palette."""

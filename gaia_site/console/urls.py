@@ -1,0 +1,13 @@
+"""The console's own addresses, besides those of each room's admin; they stand before Django's."""
+
+from django.contrib import admin
+from django.urls import path
+
+from gaia_site.console.palette import palette
+from gaia_site.console.password import own_password
+
+app_name = "console"
+urlpatterns = [
+    path("palette/", admin.site.admin_view(palette), name="palette"),
+    path("password_change/", admin.site.admin_view(own_password), name="password"),
+]
