@@ -213,10 +213,9 @@ def submodules(path: Path) -> tuple[str, ...]:
     """The paths of a checkout's submodules. GAIA does not initialise them: `git submodule update --init` does."""
     if not (path / ".gitmodules").is_file():
         return ()
-    listed = checkout(path).text(
-        "config", "-f", path / ".gitmodules", "--get-regexp", r"^submodule\..*\.path$", check=False
-    )
-    return tuple(line.split(" ", 1)[1] for line in listed.splitlines() if " " in line)
+    pattern = r"^submodule\..*\.path$"
+    listed = checkout(path).text("config", "-z", "-f", path / ".gitmodules", "--get-regexp", pattern, check=False)
+    return tuple(entry.split("\n", 1)[1] for entry in listed.split("\0") if "\n" in entry)
 
 
 def _choose_branch(prepared: Prepared, default: str) -> None:
