@@ -15,29 +15,34 @@ from rest_framework.viewsets import ViewSet
 from common.errors import InvalidInput
 from environments.actions.stages import find_environment
 from sessions.actions import control, start
-from sessions.models import Session
-from sessions.overview import describe, groups_overview, sessions_overview
+from sessions.configured import fleet
+from sessions.overview import describe, groups_overview, past_sessions, sessions_overview
+from sessions.states import SESSION_TERMINAL, Runs, SessionState
 
+_ENDED = "ended"
+_FILTERS = ("group", "provider", "state")
+_STATES = (*SessionState.values, _ENDED)
 _NAME = OpenApiParameter("id", str, OpenApiParameter.PATH, description="The session's name")
 
 
 class SessionSerializer(serializers.Serializer[dict[str, Any]]):
     id = serializers.IntegerField()
     name = serializers.CharField()
+    tmux_name = serializers.CharField(help_text="Its name in tmux: another one when somebody renamed it there")
     group = serializers.CharField()
     provider = serializers.CharField()
     role = serializers.CharField()
     protected = serializers.BooleanField(help_text="Never given tasks")
     environment = serializers.CharField(allow_null=True)
     cwd = serializers.CharField()
-    runs = serializers.ChoiceField(choices=["agent", "shell"])
+    runs = serializers.ChoiceField(choices=Runs.choices)
     reason = serializers.CharField(help_text="Why a shell runs instead of an agent")
     problem = serializers.CharField()
-    state = serializers.ChoiceField(choices=["starting", "running", "exited", "stopped", "gone", "failed"])
+    state = serializers.ChoiceField(choices=SessionState.choices)
     command = serializers.CharField(help_text="What has the pane's foreground")
     title = serializers.CharField()
     pane_pid = serializers.IntegerField(allow_null=True)
-    exit_status = serializers.IntegerField(allow_null=True)
+    exit_status = serializers.IntegerField(allow_null=True, help_text="Below zero: the signal that ended it")
     started_at = serializers.DateTimeField(allow_null=True)
     active_at = serializers.DateTimeField(allow_null=True)
     ended_at = serializers.DateTimeField(allow_null=True)
@@ -46,7 +51,7 @@ class SessionSerializer(serializers.Serializer[dict[str, Any]]):
 
 class GroupSerializer(serializers.Serializer[dict[str, Any]]):
     key = serializers.CharField()
-    label = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]  # every Field has an attribute of that name
     short = serializers.CharField()
     sessions = SessionSerializer(many=True)
     expected = serializers.IntegerField()
@@ -57,13 +62,13 @@ class CreateSerializer(serializers.Serializer[dict[str, Any]]):
     name = serializers.CharField()
     provider = serializers.CharField(default="system")
     group = serializers.CharField(default="other")
-    role = serializers.CharField(default="", allow_blank=True)
+    role = serializers.CharField(default="", allow_blank=True, max_length=60)
     environment = serializers.CharField(required=False, help_text="Environment it works in, by name or directory")
-    cwd = serializers.CharField(required=False, help_text="Directory, when it is not an environment's")
+    cwd = serializers.CharField(required=False, max_length=1000, help_text="Absolute path, when it is no environment")
 
 
 class StartFleetSerializer(serializers.Serializer[dict[str, Any]]):
-    group = serializers.CharField(required=False)
+    group = serializers.CharField(required=False, help_text="Key, label or short form of a group")
     only = serializers.ListField(child=serializers.CharField(), required=False)
 
 
@@ -102,20 +107,20 @@ class SessionViewSet(ViewSet):
         parameters=[
             OpenApiParameter("group", str),
             OpenApiParameter("provider", str),
-            OpenApiParameter("state", str, description="`ended` lists past sessions, newest first, at most 500"),
+            OpenApiParameter(
+                "state", str, enum=_STATES, description="`ended` lists past lives, newest first, at most 500"
+            ),
         ],
     )
     def list(self, request: Request) -> Response:
-        """Live sessions, or past ones with `?state=ended`."""
-        wanted = request.query_params
-        if wanted.get("state") == "ended":
-            past = Session.objects.exclude(ended_at=None).select_related("environment").order_by("-id")[:500]
-            shown = [describe(session) for session in past]
-        else:
-            shown = sessions_overview()
-        for name in ("group", "provider"):
-            if name in wanted:
-                shown = [session for session in shown if session[name] == wanted[name]]
+        """Live sessions; past lives with `?state=ended`, or with the state they ended in."""
+        wanted = {name: request.query_params[name] for name in _FILTERS if name in request.query_params}
+        state = wanted.get("state", SessionState.RUNNING)
+        if state not in _STATES:
+            raise InvalidInput(f"there is no state {state!r}", fix=f"States: {', '.join(_STATES)}.")
+        if state == _ENDED:
+            del wanted["state"]
+        shown = past_sessions(**wanted) if state in (_ENDED, *SESSION_TERMINAL) else sessions_overview(**wanted)
         return Response(shown)
 
     @extend_schema(request=CreateSerializer, responses={201: SessionSerializer})
@@ -143,7 +148,7 @@ class SessionViewSet(ViewSet):
     @action(detail=False, methods=["get"])
     def groups(self, request: Request) -> Response:
         """Live sessions by group of the fleet."""
-        return Response(groups_overview(start.fleet()))
+        return Response(groups_overview(fleet()))
 
     @extend_schema(request=StartFleetSerializer, responses=StartedSerializer)
     @action(detail=False, methods=["post"])
@@ -191,8 +196,8 @@ class SessionViewSet(ViewSet):
     def capture(self, request: Request, pk: str) -> Response:
         """What the session's pane shows."""
         lines = request.query_params.get("lines", "0")
-        if not lines.isdigit():
-            raise InvalidInput(f"lines must be a whole number, not {lines!r}")
+        if not (lines.isascii() and lines.isdigit() and len(lines) < 10):
+            raise InvalidInput(f"lines must be a whole number, 0 to {control.MAX_LINES}, not {lines[:40]!r}")
         ansi = request.query_params.get("ansi", "").lower() in {"1", "true", "yes"}
         return Response({"text": control.capture(control.find(pk), lines=int(lines), ansi=ansi)})
 

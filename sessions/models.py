@@ -15,7 +15,7 @@ from sessions.states import SESSION_ACTIVE, Runs, SessionState
 class Session(models.Model):
     """One life of a tmux session: when it ends and is started again, that is a new row."""
 
-    gaia_id = models.CharField(max_length=32, unique=True, help_text="Value of the pane option @gaia_id")
+    gaia_id = models.CharField(max_length=32, db_index=True, help_text="Value of the pane option @gaia_id")
     name = models.CharField(max_length=64)
     group = models.CharField(max_length=40, help_text="Key of its group in the fleet")
     provider = models.CharField(max_length=40)
@@ -29,6 +29,7 @@ class Session(models.Model):
     runs = models.CharField(max_length=10, choices=Runs.choices, default=Runs.SHELL)
     reason = models.CharField(max_length=300, blank=True, help_text="Why a shell runs instead of an agent")
     state = models.CharField(max_length=10, choices=SessionState.choices, default=SessionState.STARTING)
+    tmux_name = models.CharField(max_length=200, blank=True, help_text="Its name in tmux, if somebody renamed it there")
     tmux_session = models.CharField(max_length=20, blank=True)
     tmux_pane = models.CharField(max_length=20, blank=True)
     tmux_server_pid = models.PositiveIntegerField(null=True, blank=True)
@@ -39,6 +40,7 @@ class Session(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
     started_at = models.DateTimeField(null=True, blank=True)
     active_at = models.DateTimeField(null=True, blank=True, help_text="Last output of its window")
+    stop_requested_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
     problem = models.TextField(blank=True)
 
@@ -49,6 +51,10 @@ class Session(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["name"], condition=Q(state__in=SESSION_ACTIVE), name="one_live_session_per_name"
+            ),
+            # a pane that outlived its row is found again as a new life
+            models.UniqueConstraint(
+                fields=["gaia_id"], condition=Q(state__in=SESSION_ACTIVE), name="one_live_session_per_pane"
             ),
             models.CheckConstraint(
                 condition=Q(state__in=SESSION_ACTIVE) | Q(ended_at__isnull=False), name="ended_session_has_end"

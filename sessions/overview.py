@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
+from django.db.models import Max
 from django.utils import timezone
 
 from sessions.fleet import Fleet
 from sessions.models import Session
+from sessions.states import SessionState
+
+_PAST_LIMIT = 500
 
 
-def sessions_overview() -> list[dict[str, Any]]:
-    """Every live session; one query."""
-    return [describe(session) for session in Session.objects.live().select_related("environment")]
+def sessions_overview(**only: str) -> list[dict[str, Any]]:
+    """Every live session, or those with these values; one query."""
+    now = timezone.now()
+    return [describe(session, now) for session in Session.objects.live().filter(**only).select_related("environment")]
 
 
-def describe(session: Session) -> dict[str, Any]:
+def past_sessions(**only: str) -> list[dict[str, Any]]:
+    """Past lives, or those with these values, newest first, at most 500; one query."""
+    now = timezone.now()
+    past = Session.objects.exclude(ended_at=None).filter(**only).select_related("environment").order_by("-id")
+    return [describe(session, now) for session in past[:_PAST_LIMIT]]
+
+
+def missing_overview(fleet: Fleet) -> list[dict[str, Any]]:
+    """The fleet's sessions that ran and should, but are gone or could not be started; two queries."""
+    names = [one.name for one in fleet.sessions]
+    live = Session.objects.live().filter(name__in=names).values("name")
+    newest = Session.objects.filter(name__in=names).exclude(name__in=live).values("name").annotate(newest=Max("id"))
+    lost = Session.objects.filter(id__in=newest.values("newest"), state__in=[SessionState.GONE, SessionState.FAILED])
+    return [describe(session) for session in lost.select_related("environment")]
+
+
+def describe(session: Session, now: datetime | None = None) -> dict[str, Any]:
     """One session as every door shows it."""
     return {
         "id": session.pk,
         "name": session.name,
+        "tmux_name": session.tmux_name or session.name,
         "group": session.group,
         "provider": session.provider,
         "role": session.role,
@@ -37,8 +60,14 @@ def describe(session: Session) -> dict[str, Any]:
         "started_at": session.started_at and session.started_at.isoformat(),
         "active_at": session.active_at and session.active_at.isoformat(),
         "ended_at": session.ended_at and session.ended_at.isoformat(),
-        "age_s": int((timezone.now() - (session.started_at or session.created_at)).total_seconds()),
+        "age_s": _age(session, now or timezone.now()),
     }
+
+
+def _age(session: Session, now: datetime) -> int:
+    """Seconds it has lived, or did."""
+    lived = (session.ended_at or now) - (session.started_at or session.created_at)
+    return max(0, int(lived.total_seconds()))
 
 
 def groups_overview(fleet: Fleet, sessions: list[dict[str, Any]] | None = None) -> list[dict[str, Any]]:

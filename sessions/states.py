@@ -17,7 +17,7 @@ class SessionState(TextChoices):
 SESSION_ACTIVE = (SessionState.STARTING, SessionState.RUNNING, SessionState.EXITED)
 SESSION_TERMINAL = (SessionState.STOPPED, SessionState.GONE, SessionState.FAILED)
 SESSION_TRANSITIONS: dict[str, tuple[str, ...]] = {
-    SessionState.STARTING: (SessionState.RUNNING, SessionState.EXITED, SessionState.STOPPED, SessionState.GONE, SessionState.FAILED),
+    SessionState.STARTING: (SessionState.RUNNING, SessionState.STOPPED, SessionState.FAILED),
     SessionState.RUNNING: (SessionState.EXITED, SessionState.STOPPED, SessionState.GONE),
     SessionState.EXITED: (SessionState.RUNNING, SessionState.STOPPED, SessionState.GONE),
 }  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,22 +10,21 @@ from django.utils import timezone
 
 from events import log
 from events.models import Level
-from sessions.drivers.tmux import Created
+from sessions.drivers.tmux import Created, PaneFacts
 from sessions.models import Session
-from sessions.states import SESSION_ACTIVE, SessionState
+from sessions.states import SESSION_ACTIVE, Runs, SessionState
 
 
-def record_created(session: Session, made: Created, *, now: datetime) -> bool:
+def record_created(session: Session, made: Created | PaneFacts, *, now: datetime) -> bool:
     """tmux has it."""
-    what = (
-        "runs" if session.runs == "agent" else f"runs a shell: {session.reason}" if session.reason else "runs a shell"
-    )
+    what = "runs" if session.runs == Runs.AGENT else "runs a shell"
+    why = f": {session.reason}" if session.reason else ""
     return _move(
         session,
         (SessionState.STARTING,),
         SessionState.RUNNING,
         kind="session.started",
-        message=f"Session {session.name} {what}",
+        message=f"Session {session.name} {what}{why}",
         fields={
             "tmux_session": made.session_id,
             "tmux_pane": made.pane_id,
@@ -49,14 +48,16 @@ def record_failed(session: Session, reason: str) -> bool:
     )
 
 
-def record_exited(session: Session, status: int | None) -> bool:
-    """Its program ended; the pane stays so that one can read why."""
+def record_exited(session: Session, pane: PaneFacts) -> bool:
+    """Its program ended; the pane stays so that one can read why. A signal's number is stored below zero."""
+    status = -pane.dead_signal if pane.dead_signal else pane.dead_status
+    how = "" if status is None else f" by signal {-status}" if status < 0 else f" with code {status}"
     return _move(
         session,
-        (SessionState.STARTING, SessionState.RUNNING),
+        (SessionState.RUNNING,),
         SessionState.EXITED,
         kind="session.exited",
-        message=f"The program of session {session.name} ended" + ("" if status is None else f" with code {status}"),
+        message=f"The program of session {session.name} ended{how}",
         level=Level.WARNING,
         fields={"exit_status": status},
         code=status,
@@ -76,7 +77,7 @@ def record_running_again(session: Session) -> bool:
 
 
 def record_gone(session: Session, problem: str) -> bool:
-    """It vanished from tmux without GAIA's doing."""
+    """It vanished from tmux without GAIA's doing; not when somebody is ending it just now."""
     return _move(
         session,
         SESSION_ACTIVE,
@@ -85,6 +86,7 @@ def record_gone(session: Session, problem: str) -> bool:
         message=f"Session {session.name} is gone: {problem}",
         level=Level.WARNING,
         fields={"problem": problem, "ended_at": timezone.now()},
+        only={"stop_requested_at": None},
     )
 
 
@@ -100,6 +102,26 @@ def record_stopped(session: Session) -> bool:
     )
 
 
+def record_renamed(session: Session, name: str) -> bool:
+    """Somebody renamed it in tmux; here it keeps its name, by which the fleet knows it. Empty when renamed back."""
+    told = f"is called {name} in tmux now" if name else "has its own name in tmux again"
+    with log.atomic():
+        changed = Session.objects.live().filter(pk=session.pk).exclude(tmux_name=name).update(tmux_name=name)
+        if changed:
+            log.emit("session.renamed", subject=session.key, message=f"Session {session.name} {told}", tmux_name=name)
+    session.tmux_name = name
+    return bool(changed)
+
+
+def request_stop(sessions: Iterable[Session]) -> None:
+    """Somebody is about to end them: whoever sees one vanish knows why, and whoever comes later finishes it."""
+    chosen = list(sessions)
+    now = timezone.now()
+    Session.objects.live().filter(pk__in=[session.pk for session in chosen]).update(stop_requested_at=now)
+    for session in chosen:
+        session.stop_requested_at = now
+
+
 def _move(
     session: Session,
     before: Sequence[str],
@@ -109,11 +131,12 @@ def _move(
     message: str,
     level: str = Level.INFO,
     fields: Mapping[str, Any] | None = None,
+    only: Mapping[str, Any] | None = None,
     **data: Any,
 ) -> bool:
     changes = {"state": after, **(fields or {})}
     with log.atomic():
-        changed = Session.objects.filter(pk=session.pk, state__in=before).update(**changes)
+        changed = Session.objects.filter(pk=session.pk, state__in=before, **(only or {})).update(**changes)
         if changed:
             log.emit(kind, subject=session.key, message=message, level=level, gaia_id=session.gaia_id, **data)
     for name, value in changes.items() if changed else ():

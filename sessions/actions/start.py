@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,17 +22,27 @@ from projects.models import Project
 from sessions import reconcile
 from sessions.actions import control
 from sessions.actions.record import record_created, record_failed
-from sessions.drivers.tmux import CreateFailed, NewSession, check_tmux
-from sessions.fleet import Fleet, FleetSession, load_fleet
+from sessions.configured import current_fleet, fleet, providers
+from sessions.drivers.tmux import EXISTS, Created, CreateFailed, NewSession, TmuxError, check_tmux
+from sessions.fleet import FleetSession
 from sessions.models import Session
-from sessions.providers import Launch, load_providers, resolve
-from sessions.server import tmux_server
+from sessions.providers import SYSTEM, Launch, resolve
+from sessions.server import changing, tmux_server
 from sessions.states import Runs, SessionState
+
+__all__ = ["Started", "create", "fleet", "select", "start_fleet", "stop_fleet"]
+
+_VERBS = ("groups", "start", "stop")  # what stands beside the names under /api/orchestration/sessions/
+_LONGEST_ROLE = 60  # characters
+_TAKEN_IN_TMUX = "a session that GAIA did not make has this name on its tmux server (gaia tmux ls)"
 
 
 @dataclass
 class Started:
-    """What a start did: names by what became of them."""
+    """What a start did: names by what became of them.
+
+    `shells` and `notes` tell of some of the started ones why a shell runs, and what else is not as the fleet says.
+    """
 
     started: list[str] = field(default_factory=list)
     already: list[str] = field(default_factory=list)
@@ -40,67 +51,67 @@ class Started:
     notes: dict[str, str] = field(default_factory=dict)
 
 
-def fleet() -> Fleet:
-    """The fleet in force: the configured file, else `fleet.yaml` in the home, else the shipped one."""
-    configured = settings.GAIA["sessions.fleet"]
-    own = settings.GAIA.home.root / "fleet.yaml"
-    return load_fleet(Path(configured).expanduser() if configured else own if own.exists() else None)
+@dataclass(frozen=True)
+class _Start:
+    """A row that is to be, and what will run in its pane; the launch may carry keys, which are not stored."""
+
+    row: Session
+    launch: Launch
+    note: str = ""
 
 
 def select(group: str | None = None, only: Iterable[str] = ()) -> list[FleetSession]:
-    """The fleet's sessions of a group (key or label), or those named.
+    """The fleet's sessions of a group (key, label or short form), or those named.
 
-    Raises: NotFound naming what there is, for a group or name the fleet does not have.
+    Raises: NotFound naming what there is, for a group or name the fleet does not have; InvalidInput for a mistake in
+        the fleet's file.
     """
-    loaded, names = fleet(), list(only)
+    loaded, names = current_fleet(), list(only)
     chosen = list(loaded.sessions)
-    if group:
-        keys = {
-            group_.key
-            for group_ in loaded.groups
-            if group.lower() in {group_.key.lower(), group_.label.lower(), group_.short.lower()}
-        }
+    if group is not None:
+        wanted = group.strip().lower()
+        keys = {one.key for one in loaded.groups if wanted in {one.key, one.label.lower(), one.short.lower()}}
         if not keys:
-            raise NotFound(
-                f"the fleet has no group {group!r}",
-                fix="Groups: " + ", ".join(group_.key for group_ in loaded.groups) + ".",
-            )
+            have = ", ".join(one.key for one in loaded.groups)
+            raise NotFound(f"the fleet has no group {group!r}", fix=f"Groups: {have}.")
         chosen = [session for session in chosen if session.group in keys]
-    if names:
-        unknown = set(names) - {session.name for session in loaded.sessions}
-        if unknown:
-            raise NotFound(
-                f"the fleet has no session {', '.join(sorted(unknown))}",
-                fix="Sessions: " + ", ".join(session.name for session in loaded.sessions) + ".",
-            )
-        chosen = [session for session in chosen if session.name in names]
-    return chosen
+    unknown = set(names) - {session.name for session in chosen}
+    if unknown:
+        have = ", ".join(session.name for session in chosen)
+        where = f"group {group} of the fleet" if group is not None else "the fleet"
+        raise NotFound(f"{where} has no session {', '.join(sorted(unknown))}", fix=f"Sessions: {have}.")
+    return [session for session in chosen if session.name in names] if names else chosen
 
 
 def start_fleet(*, group: str | None = None, only: Iterable[str] = (), project: Project | None = None) -> Started:
-    """Start what of the fleet does not run yet; what runs is left alone.
+    """Start what of the fleet does not run, also what has ended; what runs is left alone.
 
     Args:
         group: only this group. only: only these names.
-        project: whose environments the workers get; default the only one, or the newest.
+        project: whose environments the workers get; default the newest.
 
-    Raises: Unavailable without a usable tmux; NotFound for an unknown group or name.
+    Raises: Unavailable without a usable tmux; NotFound for an unknown group or name; Conflict when another start
+        does not come to an end.
     """
     check_tmux()
-    reconcile.look()
     wanted = select(group, only)
-    live = set(Session.objects.live().filter(name__in=[one.name for one in wanted]).values_list("name", flat=True))
-    places = _environments(project)
-    rows = [_row(one, places.get(one.environment or "")) for one in wanted if one.name not in live]
-    done = _start(rows)
-    done.already = [one.name for one in wanted if one.name in live]
+    with changing():
+        reconcile.compare()
+        reconcile.settle()
+        rows = {row.name: row for row in Session.objects.live().filter(name__in=[one.name for one in wanted])}
+        ended = [row for row in rows.values() if row.state == SessionState.EXITED]
+        control.end(ended)  # its program has ended and tmux only keeps the screen
+        missing = [one for one in wanted if one.name not in rows or rows[one.name] in ended]
+        places = _environments(project)
+        done = _start([_planned(one, places.get(one.environment or "")) for one in missing])
+    done.already += [one.name for one in wanted if one not in missing]
     return done
 
 
 def create(
     name: str,
     *,
-    provider: str,
+    provider: str = SYSTEM,
     group: str = "other",
     role: str = "",
     environment: Environment | None = None,
@@ -108,28 +119,69 @@ def create(
 ) -> Session:
     """Start one session that is not part of the fleet.
 
-    Raises: InvalidInput, Conflict when the name is taken, NotFound for an unknown provider or directory,
+    Args:
+        cwd: absolute path of the directory it works in; default the environment's, else one of its own.
+
+    Raises: InvalidInput, Conflict when the name is taken, NotFound for an unknown provider, group or directory,
         Unavailable when tmux cannot start it.
     """
     check_name(name, what="session name")
-    check_tmux()
-    if provider not in load_providers():
-        raise NotFound(f"there is no provider {provider!r}", fix=f"Providers: {', '.join(load_providers())}.")
-    if group not in {known.key for known in fleet().groups}:
-        raise NotFound(
-            f"there is no group {group!r}", fix=f"Groups: {', '.join(known.key for known in fleet().groups)}."
+    if name in _VERBS:
+        raise InvalidInput(
+            f"a session cannot be called {name}", meaning="The API has a verb there.", fix="Add a number."
         )
-    if cwd and not Path(cwd).is_dir():
-        raise InvalidInput(f"the directory {cwd} does not exist")
-    reconcile.look()
-    row = _row(FleetSession(name=name, group=group, provider=provider, role=role or "worker"), environment)
-    row.cwd = cwd or row.cwd
-    done = _start([row])
+    check_tmux()
+    one = _stranger(name, group, provider, role)
+    if cwd and not (os.path.isabs(cwd) and os.path.isdir(cwd)):
+        raise InvalidInput(f"{cwd} is not a directory", fix="Give the absolute path of one that exists.", path=cwd)
+    with changing():
+        reconcile.compare()
+        reconcile.settle()
+        done = _start([_planned(one, environment, cwd)])
     if name in done.already:
-        raise Conflict(f"session {name} already runs", fix="Attach to it, or choose another name.", name=name)
+        raise _taken(name)
     if name in done.failed:
         raise Unavailable(f"session {name} could not be started", meaning=done.failed[name])
-    return Session.objects.live().get(name=name)
+    return Session.objects.filter(name=name).select_related("environment").latest("id")
+
+
+def stop_fleet(*, group: str | None = None, only: Iterable[str] = ()) -> list[str]:
+    """End the fleet's sessions that run, or those of a group or named ones.
+
+    Returns: the names of those ended.
+    Raises: NotFound for an unknown group or name; Unavailable when tmux does not answer.
+    """
+    names = [one.name for one in select(group, only)]
+    return control.stop(Session.objects.live().filter(name__in=names))
+
+
+def _stranger(name: str, group: str, provider: str, role: str) -> FleetSession:
+    loaded = current_fleet()
+    if provider not in providers():
+        raise NotFound(f"there is no provider {provider!r}", fix=f"Providers: {', '.join(providers())}.")
+    if not loaded.has_group(group):
+        raise NotFound(f"there is no group {group!r}", fix=f"Groups: {', '.join(one.key for one in loaded.groups)}.")
+    role = role.strip() or "worker"
+    if not role.isprintable() or len(role) > _LONGEST_ROLE:
+        raise InvalidInput(
+            f"{role[:80]!r} is not a role", fix=f"Use one plain word, at most {_LONGEST_ROLE} characters."
+        )
+    own = loaded.session(name)
+    return FleetSession(name=name, group=group, provider=provider, role=role, protected=bool(own and own.protected))
+
+
+def _taken(name: str) -> Conflict:
+    there = Session.objects.live().filter(name=name).first()
+    if there is not None and there.state == SessionState.EXITED:
+        return Conflict(
+            f"session {name} is there, though its program has ended",
+            meaning="tmux keeps its screen so that one can read why.",
+            fix=f"End it first: gaia session destroy {name}.",
+            name=name,
+        )
+    return Conflict(
+        f"session {name} already runs", fix=f"Attach to it (gaia attach {name}), or choose another name.", name=name
+    )
 
 
 def _environments(project: Project | None) -> dict[str, Environment]:
@@ -139,18 +191,15 @@ def _environments(project: Project | None) -> dict[str, Environment]:
     return {each.name: each for each in chosen.environments.filter(state__in=ENVIRONMENT_ACTIVE)}
 
 
-def _row(one: FleetSession, environment: Environment | None) -> Session:
+def _planned(one: FleetSession, environment: Environment | None, cwd: str = "") -> _Start:
     launch = _launch(one.provider)
-    home = settings.GAIA.home
-    problem = ""
-    if environment is not None and Path(environment.path).is_dir():
-        cwd = environment.path
-    else:
-        cwd = str(home.root / "workspaces" / one.name)
-        if one.environment:
-            problem = f"environment {one.environment} is not set up, so it runs in a directory of its own"
-            environment = None
-    return Session(
+    note = ""
+    if environment is not None and not os.path.isdir(environment.path):
+        note = f"the directory of {environment.directory} is missing, so it runs in one of its own"
+        environment = None
+    elif environment is None and one.environment:
+        note = f"environment {one.environment} is not set up, so it runs in a directory of its own"
+    row = Session(
         gaia_id=secrets.token_hex(8),
         name=one.name,
         group=one.group,
@@ -158,81 +207,108 @@ def _row(one: FleetSession, environment: Environment | None) -> Session:
         role=one.role,
         protected=one.protected,
         environment=environment,
-        cwd=cwd,
+        cwd=cwd or (environment.path if environment else str(_workspaces() / one.name)),
         argv=list(launch.argv),
         runs=launch.runs,
-        reason=launch.reason if launch.runs == Runs.SHELL else "",
-        problem=problem,
+        reason=launch.reason[:300],
+        problem=note,
     )
+    return _Start(row, launch, note)
 
 
 def _launch(provider: str) -> Launch:
-    path = settings.GAIA["sessions.path"] or os.environ.get("PATH", os.defpath)
-    return resolve(load_providers()[provider], path, shell=settings.GAIA["sessions.shell"] or None)
+    shell = settings.GAIA["sessions.shell"] or None
+    return resolve(providers()[provider], settings.GAIA["sessions.path"] or _login_path(), shell=shell)
 
 
-def _start(rows: Sequence[Session]) -> Started:
-    """Intent rows, then tmux, then what became of them."""
+def _pane_path() -> str:
+    """PATH of a pane: first where its agent was found, which may need what lies beside it, then the usual one."""
+    return os.pathsep.join(part for part in (settings.GAIA["sessions.path"], _login_path()) if part)
+
+
+def _login_path() -> str:
+    return tmux_server().environment["PATH"]
+
+
+def _workspaces() -> Path:
+    """Directories of sessions that work in no environment: one each, so that no two agents share one."""
+    return Path(settings.GAIA.home.root / "workspaces")
+
+
+def _start(wanted: Sequence[_Start]) -> Started:
+    """Intent rows, then tmux, then what became of them. The caller holds `changing()`."""
     done = Started()
-    with log.atomic():
-        Session.objects.bulk_create(rows, ignore_conflicts=True)  # a name that somebody else just took is left to them
-        ours = {
-            row.gaia_id: row
-            for row in Session.objects.filter(
-                gaia_id__in=[row.gaia_id for row in rows], state=SessionState.STARTING
-            ).select_related("environment")
-        }
-        for row in ours.values():
-            log.emit("session.requested", subject=row.key, message=f"Start of session {row.name} was asked for")
-    done.already = [row.name for row in rows if row.gaia_id not in ours]
+    ours = _record_intents(wanted)
+    done.already = [one.row.name for one in wanted if one not in ours]
     if not ours:
         return done
-    for row in ours.values():
-        if row.cwd.startswith(str(settings.GAIA.home.root / "workspaces")):
-            Path(row.cwd).mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
-        made = tmux_server().create([_new(row) for row in ours.values()])
-    except Unavailable as error:
-        for row in ours.values():
-            record_failed(row, error.what)
+        for one in ours:
+            if one.row.cwd == str(_workspaces() / one.row.name):
+                Path(one.row.cwd).mkdir(parents=True, exist_ok=True, mode=0o700)
+        made = tmux_server().create([_new(one) for one in ours])
+    except TmuxError:  # some may be there: tmux knows, or nobody does until it answers again
+        with suppress(TmuxError):
+            reconcile.settle(unborn="tmux did not make it")
         raise
-    results = {result.name: result for result in made}
-    now = timezone.now()
-    with log.atomic():
-        for row in ours.values():
-            result = results[row.name]
-            if isinstance(result, CreateFailed):
-                record_failed(row, result.reason)
-                done.failed[row.name] = result.reason
-                continue
-            record_created(row, result, now=now)
-            done.started.append(row.name)
-            if row.runs == Runs.SHELL and row.provider != "system":
-                done.shells[row.name] = row.reason
-            if row.problem:
-                done.notes[row.name] = row.problem
-                log.emit("session.note", subject=row.key, message=f"{row.name}: {row.problem}", level=Level.WARNING)
+    except (Unavailable, OSError) as error:
+        for one in ours:
+            record_failed(one.row, str(error))
+        if isinstance(error, OSError):
+            raise Unavailable(
+                f"the sessions' directories cannot be made: {error.strerror}",
+                fix=f"Make room, or give yourself the right to write in {_workspaces()}.",
+            ) from error
+        raise
+    _record_results(ours, made, done)
     return done
 
 
-def _new(row: Session) -> NewSession:
-    env = {"GAIA_SESSION": row.name}
-    if row.environment is not None:
-        env["GAIA_ENVIRONMENT"] = row.environment.directory
-    launch = _launch(row.provider)
+def _record_intents(wanted: Sequence[_Start]) -> list[_Start]:
+    """Rows in state starting. Returns: those whose name no live session has."""
+    with log.atomic():
+        # a name that an adopted session just took is left to it
+        Session.objects.bulk_create([one.row for one in wanted], ignore_conflicts=True)
+        stored = Session.objects.filter(gaia_id__in=[one.row.gaia_id for one in wanted])
+        keys = dict(stored.values_list("gaia_id", "pk"))
+        ours = [one for one in wanted if one.row.gaia_id in keys]
+        for one in ours:
+            one.row.pk = keys[one.row.gaia_id]
+            log.emit("session.requested", subject=one.row.key, message=f"Start of session {one.row.name} was asked for")
+    return ours
+
+
+def _record_results(ours: Sequence[_Start], made: Sequence[Created | CreateFailed], done: Started) -> None:
+    now = timezone.now()
+    with log.atomic():
+        for one, result in zip(ours, made, strict=True):
+            row = one.row
+            if isinstance(result, CreateFailed):
+                reason = _TAKEN_IN_TMUX if result.reason == EXISTS else result.reason
+                record_failed(row, reason)
+                done.failed[row.name] = reason
+                continue
+            record_created(row, result, now=now)
+            done.started.append(row.name)
+            if row.runs == Runs.SHELL and row.provider != SYSTEM:
+                done.shells[row.name] = row.reason
+            if one.note:
+                done.notes[row.name] = one.note
+                log.emit("session.note", subject=row.key, message=f"{row.name}: {one.note}", level=Level.WARNING)
+
+
+def _new(one: _Start) -> NewSession:
+    row = one.row
+    env = {"GAIA_SESSION": row.name, "PATH": _pane_path()}
     tags = {"name": row.name, "provider": row.provider, "group": row.group, "role": row.role, "runs": row.runs}
+    tags["protected"] = "yes" if row.protected else "no"
+    if row.environment is not None:
+        env["GAIA_ENVIRONMENT"] = tags["environment"] = row.environment.directory
     return NewSession(
         name=row.name,
         gaia_id=row.gaia_id,
         cwd=Path(row.cwd),
         argv=tuple(row.argv),
-        env={**launch.env, **env},
+        env={**one.launch.env, **env},
         tags=tags,
     )
-
-
-def stop_fleet(*, group: str | None = None, only: Iterable[str] = ()) -> list[str]:
-    """End the fleet's sessions that run, or those of a group or named ones; the names of those ended."""
-    reconcile.look()
-    names = [one.name for one in select(group, only)]
-    return control.stop(Session.objects.live().filter(name__in=names))
