@@ -61,6 +61,7 @@ SNAPSHOT_TIMEOUT = 2.0
 TIMEOUT = 10.0
 CREATE_CHUNK = 50  # sessions per conversation: the server is busy for about 0.2 s
 
+_EMPTY = "no current target"
 _MISSING = re.compile(r"^can't find (?:window|pane): (\S+)$", re.MULTILINE)
 
 
@@ -157,13 +158,17 @@ class TmuxServer:
         nonce = secrets.token_hex(6)
         words = listing(nonce)
         try:
-            text = self._client.run(words, timeout=SNAPSHOT_TIMEOUT)
+            completed = self._client.call(words, timeout=SNAPSHOT_TIMEOUT)
         except NoServer:
             if not self._find_lost_server():
                 self._last_seen = None
                 return Snapshot(None, ())
-            text = self._client.run(words, timeout=SNAPSHOT_TIMEOUT)
-        found = parse_listing(text, nonce)
+            completed = self._client.call(words, timeout=SNAPSHOT_TIMEOUT)
+        if _EMPTY in completed.stderr:  # its last session has ended, and it is about to
+            return Snapshot(None, ())
+        if not completed.ok:
+            raise failed(completed)
+        found = parse_listing(completed.stdout, nonce)
         self._last_seen = found.server
         if found.server is not None and any(pane.ended_unnoticed for pane in found.panes):
             tmux_process.remind_of_children(found.server.pid)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from sessions.drivers.tmux_script import command, line
 
 PAGE = 2_000  # lines per conversation; 50,000 at once stop the server for half a second
+OVERLAP = 20  # lines that are read twice, to see that two pages fit
 
 
 class History(NamedTuple):
@@ -32,7 +33,7 @@ def page_line(pane_id: str, start: str, end: str, ansi: bool) -> str:
 
 
 def read_pages(read: Callable[[str, str], str], lines: int, ansi: bool) -> str:
-    """The screen with up to so many lines of scrollback before it.
+    """The screen with up to so many lines of scrollback before it, none lost and none twice while more scroll by.
 
     Args:
         read: runs a `page_line` with this start and end, and returns what tmux printed.
@@ -44,15 +45,23 @@ def read_pages(read: Callable[[str, str], str], lines: int, ansi: bool) -> str:
     pages, above = [rows], min(first, history.size)  # lines above the screen that we have
     while above < min(lines, history.size):
         take = min(PAGE, lines - above)
-        rows, now = _page(read(str(-above - take), str(-above - 1)))
-        # What the pane wrote since the last page moved its lines up: the end of this one is what we have already.
-        rows = rows[: max(len(rows) - now.moved_since(history), 0)]
-        if not rows:  # it writes faster than we read
-            break
-        pages.append(rows)
+        rows, now = _page(read(str(-above - take), str(-above - 1 + OVERLAP)))
+        # What the pane wrote since the last page moved its lines up: the end of this one is the start of the last one.
+        known = OVERLAP + now.moved_since(history)
+        if not _continues(rows, pages[-1], known, ansi):  # it writes faster than we read: all in one piece then
+            return "\n".join(_page(read(str(-lines), "-"))[0])
+        pages.append(rows[:-known])
         above, history = above + take, now
     joint = "\x1b[0m\n" if ansi else "\n"  # each page starts with plain attributes
     return joint.join("\n".join(rows) for rows in reversed(pages))
+
+
+def _continues(rows: list[str], later: list[str], known: int, ansi: bool) -> bool:
+    """Whether the last `known` rows are the first of the later page, and some are new."""
+    if not known < len(rows) or known > len(later):
+        return False
+    begin = 1 if ansi else 0  # a page's first row repeats the attributes that are in force
+    return rows[len(rows) - known + begin :] == later[begin:known]
 
 
 def _page(text: str) -> tuple[list[str], History]:

@@ -130,13 +130,6 @@ class TmuxClient:
             )
         return completed
 
-    def run(self, words: Sequence[str], *, timeout: float, stdin: str | None = None) -> str:
-        """Like `call`, and any failure is an error. Returns: standard output."""
-        completed = self.call(words, timeout=timeout, stdin=stdin)
-        if not completed.ok:
-            raise failed(completed)
-        return completed.stdout
-
     def script(self, lines: Iterable[str], *, timeout: float, start: bool = False, tries: int = _TRIES) -> Completed:
         """Run a script of tmux commands over one connection.
 

@@ -260,7 +260,7 @@ def test_reading_while_lines_scroll_by_neither_loses_nor_repeats_any(
     """Before the history is full, and when it drops its oldest tenth again and again."""
     server.history_limit = limit
     pane = start("flood", "/bin/sh", "-c", FLOOD, height=20)
-    until(lambda: int(server.capture(pane.pane_id).split()[-1]) > 7_000)
+    until(lambda: int((server.capture(pane.pane_id).split() or ["0"])[-1]) > 7_000)
     for _ in range(20):
         numbers = [int(line) for line in server.capture(pane.pane_id, lines=5_000).split("\n") if line]
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))

@@ -298,19 +298,21 @@ def test_what_is_no_listing_is_an_error(text: str) -> None:
 
 def test_a_deleted_socket_comes_back(server: TmuxServer, start: Start) -> None:
     start("a")
-    before = server.snapshot()
+    before = server.snapshot().server
     server.socket_path.unlink()
-    assert server.snapshot() == before
+    after = server.snapshot()
+    assert after.server == before
+    assert [pane.session_name for pane in after.panes] == ["a"]
 
 
 def test_a_deleted_socket_comes_back_for_one_who_never_saw_the_server(
     make_server: ServerMaker, start: Start, server: TmuxServer
 ) -> None:
     start("a")
-    before = server.snapshot()
+    before = server.snapshot().server
     server.socket_path.unlink()
     server.socket_path.parent.rmdir()
-    assert make_server().snapshot() == before
+    assert make_server().snapshot().server == before
 
 
 def test_no_second_server_is_started_beside_one_without_socket(
@@ -355,3 +357,12 @@ def test_only_a_server_of_this_socket_is_signalled(
     other.socket_path.unlink()
     assert other.revive(identity.pid)
     assert other.snapshot().server == identity
+
+
+def test_a_server_that_lost_its_last_session_has_nothing(server: TmuxServer, start: Start) -> None:
+    """It is there for a moment longer, or for as long as somebody keeps it."""
+    pane = start("a")
+    raw(server, "set-option", "-s", "exit-empty", "off")
+    server.kill([pane.window_id])
+    assert server.snapshot() == tmux.Snapshot(None, ())
+    assert start("b").session_name == "b"
