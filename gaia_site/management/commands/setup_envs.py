@@ -3,4 +3,7 @@ from gaia_site.management.verb import VerbCommand
 
 class Command(VerbCommand):
     help = "The same as `gaia env setup`, with the same arguments."
-    verb = ("env", "setup",)
+    verb = (
+        "env",
+        "setup",
+    )
