@@ -25,7 +25,7 @@ from environments.drivers.checkout import (
 )
 from environments.drivers.git import Progress
 from environments.drivers.hub import HubState, create_or_update_hub
-from environments.drivers.partial import cannot_write
+from environments.drivers.partial import cannot_write, remove_dead_partials
 from environments.drivers.source import Source
 from environments.drivers.stage_files import Layout, Report, ensure
 from environments.drivers.status import fill_untracked_cache
@@ -157,6 +157,7 @@ class _Build:
     def look(self) -> None:
         """Find out what is there and which commit is to be there."""
         target, default = self.target, self.state.default_branch
+        remove_dead_partials(target.path)  # also beside a checkout that was finished before its maker died
         present = check_place(self.hub, target.path, target.branch)
         self.exists = present is not None
         if present:

@@ -16,7 +16,7 @@ from common.errors import Conflict
 from common.files import file_lock
 from common.redaction import mask_url
 from environments.drivers.git import GitError, Output, Progress, Repository, bare, run_git
-from environments.drivers.partial import cannot_write, partial_directory, publish
+from environments.drivers.partial import cannot_write, partial_directory, publish, remove_dead_partials
 from environments.drivers.source import Source
 
 ENVIRONMENT_BRANCHES = "env/"
@@ -77,6 +77,7 @@ def create_or_update_hub(source: Source, hub: Path, *, timeout: float, progress:
 
 def _create(source: Source, hub: Path, timeout: float, progress: Progress | None) -> bool:
     if hub.exists():
+        remove_dead_partials(hub)
         if not (hub / "HEAD").is_file() or not (hub / "objects").is_dir():
             raise Conflict(
                 f"{hub} exists and is not a repository",

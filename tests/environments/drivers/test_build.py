@@ -1,0 +1,316 @@
+"""Setting up many environments: whole, repeatable, repaired after a kill at any point."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from common.errors import Conflict, GaiaError
+from environments.drivers.build import Built, Target, build_all
+from environments.drivers.status import status_many
+from tests.environments.drivers.repositories import (
+    commit,
+    eventually,
+    git,
+    layout_of,
+    make_repository,
+    snapshot_of,
+    source_of,
+    targets_in,
+)
+
+COUNT = 5
+
+
+def set_up(repository: Path, root: Path, count: int = COUNT) -> list[Built]:
+    return build_all(source_of(repository), root / "hub.git", targets_in(root, count))[1]
+
+
+def check_whole(root: Path, count: int = COUNT) -> None:
+    """Everything is as a set-up promises."""
+    for number in range(1, count + 1):
+        path = root / f"demo-dev{number}"
+        assert git(path, "status", "--porcelain=v2", "--branch").splitlines()[1:] == [
+            f"# branch.head env/dev{number}",
+            "# branch.upstream origin/main",
+            "# branch.ab +0 -0",
+        ]
+        assert git(path, "fsck", "--full") == ""
+        assert not (path / ".git/objects/info/alternates").exists()
+        assert not (path / ".git/index.lock").exists()
+        for stage in ("dev", "qa", "staging"):
+            with closing(sqlite3.connect(path / f"data/{stage}/demo.db")) as database:
+                assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+                assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        for script in ("launch.sh", "stop.sh", "status.sh", "sync.sh"):
+            assert os.access(path / script, os.X_OK)
+    assert git(root / "hub.git", "fsck", "--full") == ""
+
+
+def leftovers(root: Path) -> list[str]:
+    return sorted(name for name in os.listdir(root) if "partial" in name)
+
+
+def test_five_environments_are_whole_and_independent(repository: Path, tmp_path: Path) -> None:
+    os.symlink("README.md", repository / "link")
+    (repository / "run").write_text("#!/bin/sh\n")
+    (repository / "run").chmod(0o755)
+    git(repository, "add", "-A")
+    git(repository, "commit", "-qm", "kinds of files")
+    built = set_up(repository, tmp_path / "root")
+    assert [each.error for each in built] == [None] * COUNT
+    assert all(each.created and each.sha == git(repository, "rev-parse", "HEAD") for each in built)
+    check_whole(tmp_path / "root")
+    assert leftovers(tmp_path / "root") == []
+    paths = [tmp_path / "root" / f"demo-dev{number}" for number in range(1, COUNT + 1)]
+    for path in paths:
+        assert os.readlink(path / "link") == "README.md"
+        assert os.access(path / "run", os.X_OK)
+        for name in git(path, "ls-files").splitlines():
+            assert (path / name).lstat().st_nlink == 1, "a file shared with another environment"
+    inodes = {(path / "README.md").stat().st_ino for path in paths}
+    assert len(inodes) == COUNT
+    (paths[0] / "README.md").write_text("mine\n")
+    assert {(path / "README.md").read_text() for path in paths[1:]} == {"hello\n"}
+
+
+def test_the_second_run_changes_nothing_and_says_so(repository: Path, tmp_path: Path) -> None:
+    set_up(repository, tmp_path / "root")
+    paths = [tmp_path / "root" / f"demo-dev{number}" for number in range(1, COUNT + 1)]
+    before = [snapshot_of(path) for path in paths]
+    built = set_up(repository, tmp_path / "root")
+    assert [snapshot_of(path) for path in paths] == before
+    assert not any(each.created or each.report is None or each.report.changed for each in built)
+
+
+def test_only_what_is_missing_comes_back(repository: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    set_up(repository, root)
+    (root / "demo-dev2/launch.sh").unlink()
+    (root / "demo-dev3/data/qa/demo.db").unlink()
+    subprocess.run(["rm", "-rf", root / "demo-dev4"], check=True)
+    built = set_up(repository, root)
+    assert [each.created for each in built] == [False, False, False, True, False]
+    reports = [each.report for each in built]
+    assert [report.repaired if report else None for report in reports] == [
+        (), ("launch.sh",), ("data/qa/demo.db",), (), (),
+    ]  # fmt: skip
+    check_whole(root)
+
+
+def test_more_environments_are_added_to_those_that_are_there(repository: Path, tmp_path: Path) -> None:
+    set_up(repository, tmp_path / "root", 2)
+    commit(repository, {"later": "1"})
+    built = set_up(repository, tmp_path / "root", 3)
+    assert [each.created for each in built] == [False, False, True]
+    assert (tmp_path / "root/demo-dev3/later").exists()
+    statuses = status_many([each.target.path for each in built])
+    assert [status.behind for status in statuses.values()] == [0, 0, 0], "nobody has fetched yet"
+
+
+def test_pushed_work_of_one_environment_comes_back_to_it(repository: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    set_up(repository, root, 3)
+    sha = commit(root / "demo-dev2", {"work": "1"})
+    git(root / "demo-dev2", "push", "-q")
+    for number in (1, 2, 3):
+        subprocess.run(["rm", "-rf", root / f"demo-dev{number}"], check=True)
+    built = set_up(repository, root, 3)
+    assert [each.sha == sha for each in built] == [False, True, False]
+    assert (root / "demo-dev2/work").exists()
+    assert not (root / "demo-dev1/work").exists()
+
+
+def test_something_foreign_at_one_place_does_not_keep_the_others_from_being_made(
+    repository: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    (root / "demo-dev1").mkdir(parents=True)
+    (root / "demo-dev1/mine").write_text("x")
+    built = set_up(repository, root, 3)
+    assert isinstance(built[0].error, Conflict)
+    assert [each.created for each in built] == [False, True, True]
+    assert os.listdir(root / "demo-dev1") == ["mine"]
+
+
+def test_a_place_that_cannot_be_written_does_not_keep_the_others_from_being_made(
+    repository: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    blocked = Target(tmp_path / "file/dev1", "env/dev1", layout_of(tmp_path / "file/dev1"))
+    targets = [blocked, *targets_in(tmp_path / "root", 2)[1:]]
+    _, built = build_all(source_of(repository), tmp_path / "hub.git", targets)
+    assert built[0].error is not None
+    assert built[0].error.exit_code == 6
+    assert built[1].created
+
+
+def test_directories_with_awkward_names(tmp_path: Path) -> None:
+    root = tmp_path / "it's a [root] with..dots:and $(things)"
+    repository = make_repository(root / "the source", {"a b.txt": "1", "-dash": "2", "ü": "3"})
+    built = build_all(source_of(repository), root / "the hub.git", targets_in(root, 2))[1]
+    assert [each.error for each in built] == [None, None]
+    assert (root / "demo-dev2/-dash").read_text() == "2"
+    assert git(root / "demo-dev2", "status", "--porcelain") == ""
+
+
+def test_progress_ends_at_one(repository: Path, tmp_path: Path) -> None:
+    told: list[tuple[str, float]] = []
+    lock = threading.Lock()
+
+    def note(text: str, fraction: float) -> None:
+        with lock:
+            told.append((text, fraction))
+
+    build_all(source_of(repository), tmp_path / "hub.git", targets_in(tmp_path, 3), note)
+    ready = [(text, fraction) for text, fraction in told if text.endswith("ready")]
+    assert sorted(fraction for _, fraction in ready) == [pytest.approx(1 / 3), pytest.approx(2 / 3), 1.0]
+
+
+def test_a_repository_with_submodules_says_which(repository: Path, tmp_path: Path) -> None:
+    make_repository(tmp_path / "library")
+    git(repository, "submodule", "--quiet", "add", tmp_path / "library", "vendor")
+    git(repository, "commit", "-qm", "library")
+    built = set_up(repository, tmp_path / "root", 2)
+    assert [each.submodules for each in built] == [("vendor",), ("vendor",)]
+    assert git(tmp_path / "root/demo-dev2", "status", "--porcelain") == ""
+
+
+def test_an_odd_index_is_made_anew_by_git(repository: Path, tmp_path: Path) -> None:
+    with open(tmp_path / "gitconfig", "a") as configuration:
+        configuration.write("[core]\n\tsplitIndex = true\n")
+    set_up(repository, tmp_path / "root", 3)
+    check_whole(tmp_path / "root", 3)
+
+
+# -- killed
+
+_KILLED_AT = """
+import os, signal, sys, threading
+from pathlib import Path
+from environments.drivers.build import build_all
+from tests.environments.drivers.repositories import source_of, targets_in
+
+repository, root, function, count = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+calls = []
+
+def watch(frame, event, _):
+    code = frame.f_code
+    if event == "call" and code.co_name == function and "/environments/drivers/" in code.co_filename:
+        calls.append(1)
+        if len(calls) == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.setprofile(watch)
+threading.setprofile(watch)
+build_all(source_of(repository), root / "hub.git", targets_in(root, 3))
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "call"),
+    [
+        ("_clone", 1),
+        ("publish", 1),  # the hub
+        ("_update", 1),
+        ("remove_dead_partials", 2),
+        ("_choose_branch", 1),
+        ("write_tree", 1),
+        ("copy_tree", 1),
+        ("write_index", 2),
+        ("publish_checkout", 1),
+        ("publish", 4),
+        ("ensure", 1),
+        ("_put", 4),
+        ("_put", 30),
+        ("fill_untracked_cache", 2),
+    ],
+)
+def test_killed_and_run_again(repository: Path, tmp_path: Path, function: str, call: int) -> None:
+    root = tmp_path / "root"
+    killed = subprocess.run(
+        [sys.executable, "-c", _KILLED_AT, repository, root, function, str(call)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        capture_output=True,
+        timeout=60,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    built = set_up(repository, root, 3)
+    assert [each.error for each in built] == [None] * 3
+    check_whole(root, 3)
+    # what a git that outlived its parent still wrote goes with the next run
+    eventually(lambda: not (set_up(repository, root, 3), leftovers(root))[1], "partial directories are left")
+
+
+_FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from common.errors import GaiaError
+from environments.drivers.build import build_all
+from tests.environments.drivers.repositories import source_of, targets_in
+
+repository, root, limit = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+try:
+    _, built = build_all(source_of(repository), root / "hub.git", targets_in(root, 3))
+    errors = [each.error for each in built]
+except GaiaError as error:
+    errors = [error]
+for error in errors:
+    print(None if error is None else f"{error.exit_code} {error.what} | {error.meaning} | {error.fix}")
+"""
+
+
+@pytest.mark.parametrize("limit", [100, 2000, 60_000])
+def test_a_disk_that_takes_no_more(repository: Path, tmp_path: Path, limit: int) -> None:
+    """A limit on the size of files stands for the full disk: git and cp see a write fail, and a short one."""
+    commit(repository, {"large.txt": os.urandom(60_000).hex()})
+    root = tmp_path / "root"
+    done = subprocess.run(
+        [sys.executable, "-c", _FULL_DISK, repository, root, str(limit)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    told = done.stdout.splitlines()
+    assert told
+    assert all(line.startswith("6 ") for line in told), told
+    assert [path for path in root.glob("demo-dev*") if not (path / ".git/gaia.json").exists()] == []
+    assert leftovers(root) == []
+    set_up(repository, root, 3)
+    check_whole(root, 3)
+
+
+def test_two_at_once_do_not_disturb_each_other(repository: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    results: list[list[Built]] = []
+    raised: list[GaiaError] = []
+
+    def run() -> None:
+        try:
+            results.append(set_up(repository, root, 3))
+        except GaiaError as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert raised == []
+    # a place that the other one filled first is a conflict at worst, never half of two checkouts
+    errors = [each.error for built in results for each in built if each.error is not None]
+    assert all(isinstance(error, Conflict) for error in errors)
+    set_up(repository, root, 3)
+    check_whole(root, 3)
