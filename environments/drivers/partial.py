@@ -42,7 +42,7 @@ def partial_directory(target: Path) -> Iterator[Path]:
     except OSError as error:
         raise cannot_write(target.parent, error) from error
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        _remove(directory)
 
 
 def publish(built: Path, target: Path) -> None:
@@ -65,7 +65,7 @@ def remove_dead_partials(target: Path) -> tuple[Path, ...]:
     removed = []
     for directory in target.parent.glob(f"{_glob_safe(_prefix(target))}*"):
         if not directory.is_symlink() and _is_dead(directory):
-            shutil.rmtree(directory, ignore_errors=True)
+            _remove(directory)
             removed.append(directory)
     return tuple(removed)
 
@@ -82,6 +82,17 @@ def cannot_write(directory: Path, error: OSError) -> Unavailable | Refused:
         fix="Free some space there or choose another place, and run this again.",
         path=str(directory),
     )
+
+
+def _remove(directory: Path) -> None:
+    """The marker goes last: a git that outlived its dead parent may write behind our back, and then the rest has to
+    be recognised by the next run."""
+    with suppress(OSError):
+        for name in os.listdir(directory):
+            if name != _MARKER:
+                shutil.rmtree(directory / name, ignore_errors=True)
+        if os.listdir(directory) in ([], [_MARKER]):
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def _prefix(target: Path) -> str:
