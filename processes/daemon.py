@@ -13,10 +13,12 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
-from django.db import close_old_connections, connections
+from django.db import close_old_connections
 from django.utils import timezone
 
 from events.actor import acting_as
@@ -31,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 _TICK_S = 1.0
 _HEARTBEAT_S = 5.0
+_LONGEST_PAUSE_S = 5.0  # after failures: a database that is back is noticed soon, and the log is not flooded
+_ASIDE_THREADS = 64
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class Daemon:
         self._ending = threading.Event()
         self._wakers: list[asyncio.Event] = []
         self._processes_thread = ThreadPoolExecutor(1, thread_name_prefix="processes")
+        self._aside = ThreadPoolExecutor(_ASIDE_THREADS, thread_name_prefix="aside")
 
     async def run(self) -> None:
         """Adopt what is there, then reconcile until told to stop."""
@@ -67,7 +72,8 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopped.set)
         self._watcher = ExitWatcher()
-        self._reconciler = ProcessReconciler(self._node, partial(self._watch, loop), self._in_thread)
+        self._loop = loop
+        self._reconciler = ProcessReconciler(self._node, self._watch, self._do_aside)
         self._actor = f"node:{self._node.name}"
         await self._work(self._processes_thread, lambda: nodes.daemon_started(self._node, os.getpid()))
         logger.info("node %s: daemon runs as pid %s", self._node.name, os.getpid())
@@ -79,8 +85,7 @@ class Daemon:
             asyncio.create_task(self._repeat(each, pool))
             for each, pool in zip((beat, *self._loops), pools, strict=True)
         ]
-        changes = threading.Thread(target=self._notice_changes, args=(loop,), name="changes", daemon=True)
-        changes.start()
+        threading.Thread(target=self._notice_changes, name="changes", daemon=True).start()
         await self._stopped.wait()
         for task in tasks:
             task.cancel()
@@ -88,57 +93,75 @@ class Daemon:
         self._watcher.close()
         await self._work(self._processes_thread, lambda: nodes.daemon_stopped(self._node, os.getpid()))
         self._ending.set()
-        for pool in (self._processes_thread, *pools):
+        for pool in (self._processes_thread, self._aside, *pools):
             pool.shutdown(wait=False, cancel_futures=True)
 
     async def _repeat(self, each: Loop, pool: ThreadPoolExecutor) -> None:
         wake = asyncio.Event()
         if each.on_change:
             self._wakers.append(wake)
+        failures = 0
         while True:
             wake.clear()
-            await self._work(pool, each.work)
-            try:
-                await asyncio.wait_for(wake.wait(), each.every)
-            except TimeoutError:
+            if await self._work(pool, each.work, quiet=failures > 0, name=each.name):
+                failures = 0
+            else:
+                failures += 1
+                await asyncio.sleep(min(_LONGEST_PAUSE_S, each.every * 2.0 ** min(failures, 10)))
                 continue
+            with suppress(TimeoutError):
+                await asyncio.wait_for(wake.wait(), each.every)
 
-    async def _work(self, pool: ThreadPoolExecutor, work: Callable[[], None]) -> None:
-        await asyncio.get_running_loop().run_in_executor(pool, self._guarded, work)
+    async def _work(
+        self, pool: ThreadPoolExecutor, work: Callable[[], None], *, quiet: bool = False, name: str = "the daemon"
+    ) -> bool:
+        guarded = partial(self._guarded, work, quiet=quiet, name=name)
+        return await asyncio.get_running_loop().run_in_executor(pool, guarded)
 
-    def _guarded(self, work: Callable[[], None]) -> None:
-        """One unit of work: an actor, a usable connection, and no exception that ends the loop."""
+    def _guarded(self, work: Callable[[], None], *, quiet: bool = False, name: str = "the daemon") -> bool:
+        """One unit of work: an actor, a usable connection, and no exception that ends the loop.
+
+        Args:
+            quiet: say a failure in one line; the traceback is in the log already.
+
+        Returns: False after a failure.
+        """
         close_old_connections()
         try:
             with acting_as(self._actor):
                 work()
-        except Exception:
-            logger.exception("a unit of work failed; the next turn comes all the same")
+        except Exception as error:
+            logger.error("%s: %s: %s", name, type(error).__name__, error, exc_info=not quiet)
+            return False
         finally:
             close_old_connections()
+        return True
 
-    def _watch(self, loop: asyncio.AbstractEventLoop, identity: Identity, process_id: int) -> None:
+    def _watch(self, identity: Identity, process_id: int) -> None:
         """Called in the processes thread: the watcher belongs to the loop's thread."""
 
         def on_exit(code: int | None) -> None:
-            loop.run_in_executor(
-                self._processes_thread, self._guarded, lambda: self._reconciler.ended(process_id, code)
-            )
+            self._submit(lambda: self._reconciler.ended(process_id, code))
 
-        loop.call_soon_threadsafe(self._watcher.watch, identity, on_exit)
+        self._loop.call_soon_threadsafe(self._watcher.watch, identity, on_exit)
 
-    def _in_thread(self, work: Callable[[], None]) -> None:
+    def _do_aside(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
         def run() -> None:
-            self._guarded(work)
-            connections.close_all()
+            result = work()
+            self._submit(lambda: then(result))
 
-        threading.Thread(target=run, name="stop", daemon=True).start()
+        self._aside.submit(run)
 
-    def _notice_changes(self, loop: asyncio.AbstractEventLoop) -> None:
-        signal_ = ChangeSignal()
+    def _submit(self, work: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the daemon ends: the next one finds out by itself
+            self._processes_thread.submit(self._guarded, work)
+
+    def _notice_changes(self) -> None:
+        changes = ChangeSignal()
         while not self._ending.is_set():
-            if signal_.wait(1.0) and not loop.is_closed():
-                loop.call_soon_threadsafe(self._wake)
+            if changes.wait(1.0):
+                with suppress(RuntimeError):  # the loop is closed
+                    self._loop.call_soon_threadsafe(self._wake)
 
     def _wake(self) -> None:
         for wake in self._wakers:

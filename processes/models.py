@@ -46,7 +46,10 @@ class PortLease(models.Model):
 
     class Meta:
         ordering: ClassVar = ["port"]
-        constraints: ClassVar = [models.UniqueConstraint(fields=["node", "port"], name="one_lease_per_port")]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["node", "port"], name="one_lease_per_port"),
+            models.UniqueConstraint(fields=["node", "owner"], name="one_lease_per_owner"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.port} {self.owner}"
@@ -62,7 +65,9 @@ class Process(models.Model):
     origin = models.CharField(max_length=10, choices=Origin.choices, default=Origin.GAIA)
     argv = models.JSONField(default=list)
     cwd = models.CharField(max_length=1000)
-    env = models.JSONField(default=dict, blank=True, help_text="Variables added to the base")
+    env = models.JSONField(
+        default=dict, blank=True, help_text="Variables added to the base; forgotten at the start, they may hold secrets"
+    )
     env_base = models.CharField(max_length=10, choices=EnvironmentBase.choices, default=EnvironmentBase.CLEAN)
     log = models.CharField(max_length=1000)
     lock = models.CharField(max_length=1000)
@@ -91,6 +96,7 @@ class Process(models.Model):
             models.UniqueConstraint(
                 fields=["node", "owner"], condition=Q(state__in=PROCESS_ACTIVE), name="one_live_process_per_owner"
             ),
+            models.UniqueConstraint(fields=["node", "owner", "attempt"], name="attempts_are_numbered_once"),
             models.CheckConstraint(
                 condition=Q(state__in=PROCESS_ACTIVE) | Q(ended_at__isnull=False), name="ended_process_has_end"
             ),

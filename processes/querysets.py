@@ -10,7 +10,7 @@ from django.db import models
 from processes.states import OPERATION_ACTIVE, PROCESS_ACTIVE, OperationState
 
 if TYPE_CHECKING:
-    pass
+    from processes.models import Operation, Process
 
 
 class ProcessQuerySet(models.QuerySet["Process"]):

@@ -1,31 +1,42 @@
 """Level-triggered: makes the processes of this node what the rows say, and the rows what the processes are.
 
 The daemon calls `tick` whenever somebody committed and once a second besides. All methods run in the daemon's
-one database thread; only `_stop` runs in a thread of its own, because it waits for the process.
+one database thread; whatever has to be waited for is done aside, by threads that touch no row.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from django.db.models import QuerySet
+from django.utils import timezone
 
-from common.errors import GaiaError
+from common.errors import GaiaError, Unavailable
+from common.home import gaia_home
 from events.models import Level
-from processes.actions import operations
+from processes.actions import harvest, nodes, operations, stopping
 from processes.actions import processes as actions
-from processes.actions.stopping import leftovers_killed, stop_process
-from processes.drivers import journal, liveness, ports, spawn
+from processes.actions.harvest import Found, identity_of
+from processes.drivers import liveness, ports, spawn, stop
 from processes.drivers.liveness import Identity
-from processes.models import Node, Process
-from processes.states import PROCESS_ACTIVE, EnvironmentBase, ExitSource, ProcessState
+from processes.drivers.spawn import Spawned
+from processes.models import Node, Operation, Process
+from processes.states import PROCESS_ACTIVE, EnvironmentBase, ProcessState
 
 logger = logging.getLogger(__name__)
 
+Aside = Callable[[Callable[[], Any], Callable[[Any], None]], None]
+
 _LOGIN_VARIABLES = ("HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "TZ", "TMPDIR", "TERM", "SSH_AUTH_SOCK")
+_UNCLEAR_S = 2.0  # a shim shows its token once it has been executed, some microseconds after the fork
+_OPERATIONS_EVERY_S = 2.0
+_LONGEST_DELAY_S = 60.0
 
 
 class ProcessReconciler:
@@ -34,18 +45,29 @@ class ProcessReconciler:
     Args:
         node: whose.
         watch: called with (identity, process id) to be told of the exit by `ended`.
-        in_thread: runs a callable in a thread of its own.
+        aside: called with (work, then): runs `work` in another thread and `then` with its result in this one.
+        clock: seconds that only ever grow.
     """
 
     def __init__(
-        self, node: Node, watch: Callable[[Identity, int], None], in_thread: Callable[[Callable[[], None]], None]
+        self,
+        node: Node,
+        watch: Callable[[Identity, int], None],
+        aside: Aside,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._node = node
         self._watch = watch
-        self._in_thread = in_thread
+        self._aside = aside
+        self._clock = clock
         self._watched: set[int] = set()
-        self._stopping: set[int] = set()
-        self._first = True
+        self._busy: set[int] = set()  # something is being done aside
+        self._spawned: dict[int, Spawned] = {}  # started, and the row does not say so yet
+        self._codes: dict[int, int | None] = {}  # ended, and the row does not say so yet
+        self._unclear: dict[int, float] = {}
+        self._put_off: dict[int, tuple[float, float]] = {}  # how long, until when
+        self._operations_at = 0.0
+        self._adopted = False
 
     def rows(self) -> QuerySet[Process]:
         """The live rows of this node."""
@@ -53,13 +75,16 @@ class ProcessReconciler:
 
     def tick(self) -> None:
         """Look at every live row once. A row that cannot be dealt with does not keep the others from their turn."""
-        for process in self.rows():
-            try:
-                self._look_at(process)
-            except Exception:
-                logger.exception("process %s (%s)", process.pk, process.owner)
-        if self._first:
-            self._first = False
+        rows = list(self.rows())
+        left_by_predecessor = [] if self._adopted else [process for process in rows if process.pid is not None]
+        for process in rows:
+            if process.pk not in self._busy and self._clock() >= self._put_off.get(process.pk, (0.0, 0.0))[1]:
+                self._try(process, self._look_at)
+        if not self._adopted:
+            self._adopted = True
+            self._tell_adoption(left_by_predecessor)
+        if self._clock() >= self._operations_at:
+            self._operations_at = self._clock() + _OPERATIONS_EVERY_S
             operations.fail_interrupted()
 
     def ended(self, process_id: int, code: int | None) -> None:
@@ -69,23 +94,61 @@ class ProcessReconciler:
             code: its exit code when it was our child (negative: killed by that signal), None when it was adopted.
         """
         self._watched.discard(process_id)
+        self._codes[process_id] = code  # kept until it is written down: nobody can ask for it a second time
+        if process_id in self._busy:
+            return  # it is being stopped, and whoever does that writes the end down
         process = Process.objects.filter(pk=process_id, state__in=PROCESS_ACTIVE).first()
-        if process is not None and process_id not in self._stopping:
-            self._harvest(process, code)
+        if process is not None:
+            self._try(process, self._harvest)
+        else:
+            self._forget(process_id)
+
+    def _try(self, process: Process, deal: Callable[[Process], None]) -> None:
+        """Deal with one row; after a failure its next turn comes later and later."""
+        try:
+            deal(process)
+        except Exception as error:
+            delay = min(_LONGEST_DELAY_S, 2 * self._put_off.get(process.pk, (0.5, 0.0))[0])
+            self._put_off[process.pk] = (delay, self._clock() + delay)
+            told = f"process {process.pk} ({process.owner}): next try in {delay:g} s"
+            if isinstance(error, GaiaError) or delay > 1:
+                logger.error("%s: %s: %s", told, type(error).__name__, error)
+            else:
+                logger.exception("%s", told)
+        else:
+            self._put_off.pop(process.pk, None)
 
     def _look_at(self, process: Process) -> None:
         if process.state == ProcessState.STARTING and process.pid is None:
-            if process.stop_requested_at is not None and not self._first:
-                actions.record_not_started(process, "it was stopped before it started", level=Level.INFO)
-            elif self._first and self._found_started(process):
-                return
-            else:
-                self._start(process)
-        elif process.pk not in self._watched and process.pk not in self._stopping:
+            self._begin(process)
+        elif process.stop_requested_at is not None:
+            self._stop(process)
+        elif process.pk not in self._watched:
             self._adopt(process)
-        if process.stop_requested_at is not None and process.pk in self._watched and process.pk not in self._stopping:
-            self._stopping.add(process.pk)
-            self._in_thread(lambda: self._stop(process))
+
+    # -- starting
+
+    def _begin(self, process: Process) -> None:
+        if process.pk in self._spawned:
+            self._record_started(process)
+            return
+        found = harvest.find_started(process)
+        if found == Found.RUNNING:
+            self._follow(process)
+        elif found == Found.ENDED:
+            self._harvest(process)
+        elif found == Found.UNCLEAR and self._clock() < self._unclear.setdefault(
+            process.pk, self._clock() + _UNCLEAR_S
+        ):
+            return
+        elif process.stop_requested_at is not None:
+            actions.record_not_started(process, "it was stopped before it started", level=Level.INFO)
+            self._over(process)
+        else:
+            self._start(process)
+
+    def _may_still_show(self, process: Process) -> bool:
+        return self._clock() < self._unclear.setdefault(process.pk, self._clock() + _UNCLEAR_S)
 
     def _start(self, process: Process) -> None:
         try:
@@ -104,73 +167,123 @@ class ProcessReconciler:
             )
         except (GaiaError, OSError) as error:
             actions.record_not_started(process, str(error))
-            self._tell_owner(process)
+            self._over(process)
             return
-        actions.record_started(process, pid=spawned.pid, start_ticks=spawned.start_ticks, boot_id=spawned.boot_id)
-        self._follow(process)
+        self._spawned[process.pk] = spawned
+        self._record_started(process)
 
-    def _found_started(self, process: Process) -> bool:
-        """Whether a daemon that was killed between spawning and writing it down had started this one."""
-        record = journal.records(Path(process.journal)).get(process.token)
-        if record is None or record.pid is None:
-            if not liveness.lock_held(Path(process.lock)):
-                return False
-            return True  # the shim has the lock and is about to write: the next tick sees it
-        identity = liveness.identify(record.pid)
-        if identity is not None and liveness.lock_held(Path(process.lock)):
-            actions.record_started(
-                process, pid=identity.pid, start_ticks=identity.start_ticks, boot_id=identity.boot_id, adopted=True
-            )
+    def _record_started(self, process: Process) -> None:
+        spawned = self._spawned[process.pk]
+        written = actions.record_started(
+            process, pid=spawned.pid, start_ticks=spawned.start_ticks, boot_id=spawned.boot_id
+        )
+        if written:
+            del self._spawned[process.pk]
             self._follow(process)
-        else:
-            process.pid = record.pid
-            self._harvest(process, None)
-        return True
+        else:  # the row has ended meanwhile, and a terminal state never changes
+            self._aside(lambda: stop.stop(spawned.identity, token=process.token, grace=0), lambda _: None)
+            self._forget(process.pk)
+
+    # -- watching
 
     def _adopt(self, process: Process) -> None:
-        """A live row that nobody watches: the daemon was restarted. Lock first, then the journal."""
-        identity = identity_of(process)
-        if liveness.lock_held(Path(process.lock)) and liveness.alive(identity):
+        """A live row that nobody watches: the daemon was restarted, or could not write the end down.
+
+        Its identity is certain, so the lock is not asked: a cleaned checkout may have lost the file.
+        """
+        if liveness.alive(identity_of(process)):
             self._follow(process)
         else:
-            self._harvest(process, None)
+            self._harvest(process)
 
     def _follow(self, process: Process) -> None:
         self._watched.add(process.pk)
         self._watch(identity_of(process), process.pk)
 
-    def _harvest(self, process: Process, code: int | None) -> None:
-        record = journal.records(Path(process.journal)).get(process.token)
-        if record is not None and record.code is not None:
-            source = ExitSource.WAIT if code is not None else ExitSource.JOURNAL
-            actions.record_exit(process, record.code, source)
-        elif code is not None and code >= 0:
-            actions.record_exit(process, code, ExitSource.WAIT)  # the journal could not be written: the disk is full
-        else:
-            problem = (
-                "its exit shim was killed" if process.boot_id == liveness.boot_id() else "the machine was restarted"
-            )
-            killed = leftovers_killed(process)
-            actions.record_lost(process, problem + (f"; {killed} processes it left were ended" if killed else ""))
-        self._tell_owner(process)
+    # -- ending
+
+    def _harvest(self, process: Process) -> None:
+        """Write the end down; what it left running is ended first, or the next start would have two of them."""
+        left = harvest.leftovers(process)
+        if not left:
+            self._ended(process, 0)
+            return
+        self._do_aside(
+            process, lambda: harvest.end_leftovers(process), lambda report: self._swept(process, len(left), report)
+        )
+
+    def _swept(self, process: Process, count: int, report: stop.StopReport) -> None:
+        stopping.check_ended(process, report)
+        self._ended(process, count)
+
+    def _ended(self, process: Process, swept: int) -> None:
+        harvest.harvest(process, self._codes.get(process.pk), swept=swept)
+        self._over(process)
 
     def _stop(self, process: Process) -> None:
-        try:
-            stop_process(process)
-        finally:
-            self._stopping.discard(process.pk)
-        self._tell_owner(process)
+        stopping.begin(process)
+        self._do_aside(process, lambda: stopping.end(process), lambda report: self._stopped(process, report))
 
-    def _tell_owner(self, process: Process) -> None:
+    def _stopped(self, process: Process, report: stop.StopReport) -> None:
+        stopping.finish(process, report, self._codes.get(process.pk))
+        self._over(process)
+
+    def _over(self, process: Process) -> None:
+        """The row is terminal: let go of it, and tell whoever waits for it."""
+        self._forget(process.pk)
         kind, _, key = process.owner.partition("/")
         if kind == "operation":
-            for operation in operations.Operation.objects.active().filter(pk=key):
+            Path(process.lock).unlink(missing_ok=True)  # an operation never starts a second time
+            for operation in Operation.objects.active().filter(pk=key):
                 operations.fail_if_interrupted(operation)
 
+    def _forget(self, pk: int) -> None:
+        self._watched.discard(pk)
+        self._spawned.pop(pk, None)
+        self._codes.pop(pk, None)
+        self._unclear.pop(pk, None)
+        self._put_off.pop(pk, None)
 
-def identity_of(process: Process) -> Identity:
-    """What tells the row's shim from another process that got its pid later."""
-    return Identity(process.boot_id, process.pid or 0, process.start_ticks or 0)
+    def _do_aside(self, process: Process, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        """Run `work` aside and `then` with what it returned here; until then nobody else deals with this process."""
+        self._busy.add(process.pk)
+
+        def attempt() -> Any:
+            try:
+                return work()
+            except Exception as error:
+                return Unavailable(f"{process.owner} could not be ended: {error}")
+
+        def done(result: Any) -> None:
+            self._busy.discard(process.pk)
+
+            def deal(_: Process) -> None:
+                if isinstance(result, Unavailable):
+                    raise result
+                then(result)
+
+            self._try(process, deal)
+
+        self._aside(attempt, done)
+
+    # -- after a start
+
+    def _tell_adoption(self, left: list[Process]) -> None:
+        if left:
+            adopted = sum(process.pk in self._watched or process.pk in self._busy for process in left)
+            nodes.record_adoption(self._node, adopted=adopted, ended=len(left) - adopted)
+        remove_old_journals()
+
+
+def remove_old_journals() -> None:
+    """Journals of past days that no live process was started with."""
+    folder = gaia_home().processes
+    kept = set(Process.objects.active().values_list("journal", flat=True))
+    today = f"journal-{timezone.now():%Y-%m-%d}"
+    for path in folder.glob("journal*"):
+        if path.name < today and str(path) not in kept:
+            with suppress(OSError):
+                path.unlink()
 
 
 def environment_of(process: Process) -> dict[str, str]:

@@ -4,19 +4,42 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import suppress
 from datetime import datetime
 
 from django.utils import timezone
 
+from common.files import write_atomic
+from common.home import gaia_home
 from common.names import slugify
 from events import log
-from processes.drivers.liveness import boot_id
+from processes.drivers.liveness import boot_id, lock_held
 from processes.models import Node
 
 
 def node_name() -> str:
-    """This host's name as GAIA uses it: `$GAIA_NODE`, else the host name."""
-    return slugify(os.environ.get("GAIA_NODE") or platform.node()) or "node"
+    """This node's name: `$GAIA_NODE`, else the host name at the first start.
+
+    A later host name changes nothing: what runs on the node and its ports would otherwise be nobody's any more. A
+    container has another one each time it is made anew.
+    """
+    chosen = slugify(os.environ.get("GAIA_NODE", ""))
+    if chosen:
+        return chosen
+    path = gaia_home().data / "node"
+    with suppress(OSError):
+        known = slugify(path.read_text(encoding="utf-8"))
+        if known:
+            return known
+    name = slugify(platform.node()) or "node"
+    with suppress(OSError):  # a full disk: the next one writes it down
+        write_atomic(path, name)
+    return name
+
+
+def daemon_runs() -> bool:
+    """Whether this home's daemon is alive: it holds its lock for as long as it lives."""
+    return lock_held(gaia_home().run / "node.lock")
 
 
 def ensure_node() -> Node:
@@ -41,6 +64,18 @@ def daemon_started(node: Node, pid: int) -> None:
         )
         log.emit(
             "node.started", subject=f"node/{node.name}", message=f"The daemon of {node.name} runs as pid {pid}", pid=pid
+        )
+
+
+def record_adoption(node: Node, *, adopted: int, ended: int) -> None:
+    """A daemon that was started anew has looked at every process that its predecessor left."""
+    with log.atomic():
+        log.emit(
+            "node.adopted",
+            subject=f"node/{node.name}",
+            message=f"{adopted} running processes were adopted, {ended} had ended meanwhile",
+            adopted=adopted,
+            ended=ended,
         )
 
 

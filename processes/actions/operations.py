@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,19 @@ from common.home import gaia_home
 from events import log
 from events.actor import acting_as, current_actor
 from events.models import Level
-from processes.actions.nodes import ensure_node
-from processes.actions.processes import request_start
+from processes.actions.harvest import harvest_if_gone
+from processes.actions.nodes import daemon_runs, ensure_node
+from processes.actions.processes import request_start, request_stop
 from processes.drivers.liveness import lock_held
 from processes.models import Operation, Process
-from processes.states import OPERATION_ACTIVE, EnvironmentBase, OperationState
+from processes.states import OPERATION_ACTIVE, EnvironmentBase, OperationState, ProcessState
 
 _WRITE_EVERY_S = 0.2
+_LOCK_PATIENCE_S = 2.0  # somebody may only be looking whether it is held
+_BEFORE_LOCK_S = 5.0  # a foreground operation is between its row and its lock
+_KILLED = 128  # the shell's code for "killed by signal n" is 128 + n
+_KEPT = "What was finished before stays."
+_AGAIN = "Run it again: what is missing is repaired, the rest is left as it is."
 
 
 class Progress:
@@ -40,22 +46,23 @@ class Progress:
     def __call__(self, done: float, total: float, message: str) -> None:
         """Say how far it is. Raises: Cancelled when somebody asked for that."""
         operation = self._operation
-        finished = done >= total
         operation.done, operation.total, operation.message = done, total, message[:500]
         if self._listener:
             self._listener(operation)
-        if not finished and time.monotonic() - self._written < _WRITE_EVERY_S:
+        if done < total and time.monotonic() - self._written < _WRITE_EVERY_S:
             return
         self._written = time.monotonic()
         if self._listener is None:  # under the daemon, standard output is the operation's log
             print(f"[{done:g}/{total:g}] {message}", flush=True)
-        Operation.objects.filter(pk=operation.pk).update(done=done, total=total, message=message[:500])
+        mine = Operation.objects.filter(pk=operation.pk, state=OperationState.RUNNING)
+        if not mine.update(done=done, total=total, message=message[:500]):
+            raise Conflict(f"{operation.title} is no longer running", meaning="Somebody has written it off meanwhile.")
         self.check_cancelled()
 
     def check_cancelled(self) -> None:
         """Raises: Cancelled when somebody asked for that."""
         if Operation.objects.filter(pk=self._operation.pk, cancel_requested_at__isnull=False).exists():
-            raise Cancelled(f"{self._operation.title} was cancelled", meaning="What was finished before stays.")
+            raise Cancelled(f"{self._operation.title} was cancelled", meaning=_KEPT)
 
 
 def request_operation(
@@ -75,12 +82,13 @@ def request_operation(
         idempotency_key: a repeated request with the same key gets the first one's operation.
         detached: let the daemon run it; False when the caller runs it itself with `run_operation`.
 
-    Raises: Conflict when another one works on the same subject.
+    Raises: NotFound for a kind that there is not; Conflict when another one works on the same subject.
     """
-    if idempotency_key:
-        known = Operation.objects.filter(idempotency_key=idempotency_key).first()
-        if known is not None:
-            return known
+    if kind not in settings.GAIA_OPERATIONS:
+        raise _unknown(kind)
+    known = _same_request(idempotency_key)
+    if known is not None:
+        return known
     fail_interrupted(subject)
     try:
         with log.atomic():
@@ -98,6 +106,9 @@ def request_operation(
             if detached:
                 _request_process(operation)
     except IntegrityError as error:
+        known = _same_request(idempotency_key)  # two with the same key at the same time
+        if known is not None:
+            return known
         other = Operation.objects.active().filter(subject=subject).first()
         raise Conflict(
             f"{other.title} is already running (operation {other.pk}, asked for by {other.actor})"
@@ -110,32 +121,49 @@ def request_operation(
     return operation
 
 
+def _same_request(idempotency_key: str | None) -> Operation | None:
+    return Operation.objects.filter(idempotency_key=idempotency_key).first() if idempotency_key else None
+
+
+def _unknown(kind: str) -> NotFound:
+    return NotFound(f"there is no operation {kind!r}", fix=f"There are: {', '.join(sorted(settings.GAIA_OPERATIONS))}.")
+
+
 def _request_process(operation: Operation) -> Process:
     return request_start(
         ensure_node(),
         operation.owner,
         [sys.executable, str(settings.BASE_DIR / "manage.py"), "operate", str(operation.pk)],
         cwd=settings.BASE_DIR,
+        env={"GAIA_ROLE": "operation"},
         env_base=EnvironmentBase.GAIA,
         log_file=Path(operation.log),
     )
 
 
 def request_cancel(operation: Operation) -> bool:
-    """Ask a live operation to stop at its next safe point; False when it has ended."""
+    """Ask a live operation to stop at its next safe point; one that waits to run is cancelled at once.
+
+    Returns: False when it has ended, or was asked before.
+    """
     with log.atomic():
         changed = (
             Operation.objects.active()
             .filter(pk=operation.pk, cancel_requested_at=None)
             .update(cancel_requested_at=timezone.now())
         )
-        if changed:
-            log.emit(
-                "operation.cancel_requested",
-                subject=operation.owner,
-                message=f"Cancel of {operation.title} was asked for",
-            )
-    return bool(changed)
+        if not changed:
+            return False
+        log.emit(
+            "operation.cancel_requested",
+            subject=operation.owner,
+            message=f"Cancel of {operation.title} was asked for",
+        )
+        error = Cancelled(f"{operation.title} was cancelled before it began").as_dict()
+        if _end(operation, OperationState.CANCELLED, before=(OperationState.QUEUED,), error=error):
+            for process in Process.objects.active().filter(owner=operation.owner):
+                request_stop(process)
+    return True
 
 
 def run_operation(pk: int, listener: Callable[[Operation], None] | None = None) -> Operation:
@@ -146,39 +174,47 @@ def run_operation(pk: int, listener: Callable[[Operation], None] | None = None) 
         listener: called on every step with the unsaved operation, for a progress bar.
 
     Returns: the operation in a terminal state; a failure is stored in `error`, not raised.
-    Raises: NotFound; Conflict when it is not waiting to run.
+    Raises: NotFound; Conflict when it is not waiting to run; KeyboardInterrupt, once that is stored, too.
     """
     operation = Operation.objects.filter(pk=pk).first()
     if operation is None:
         raise NotFound(f"there is no operation {pk}")
-    if not _move(operation, OperationState.QUEUED, OperationState.RUNNING, "operation.started", "started"):
-        operation.refresh_from_db()
-        raise Conflict(f"operation {pk} is already {operation.state}")
-    with acting_as(operation.actor), file_lock(foreground_lock(operation), what=operation.title):
-        progress = Progress(operation, listener)
+    path = foreground_lock(operation)
+    with acting_as(operation.actor), file_lock(path, timeout=_LOCK_PATIENCE_S, what=operation.title):
+        if not _move(operation, (OperationState.QUEUED,), OperationState.RUNNING, "operation.started", "started"):
+            operation.refresh_from_db()
+            raise Conflict(f"operation {pk} is already {operation.state}")
         try:
-            progress.check_cancelled()
-            work = import_string(settings.GAIA_OPERATIONS[operation.kind])
-            result = work(progress, **operation.params)
-        except Cancelled as error:
-            _finish(operation, OperationState.CANCELLED, error=error.as_dict())
-        except GaiaError as error:
-            _finish(operation, OperationState.FAILED, error=error.as_dict())
-        except KeyboardInterrupt:
-            _finish(operation, OperationState.CANCELLED, error=Cancelled("interrupted at the terminal").as_dict())
+            _work(operation, Progress(operation, listener))
+        except KeyboardInterrupt:  # Ctrl-C, or TERM under the daemon
+            stopped = Cancelled(f"{operation.title} was stopped", meaning=_KEPT, fix=_AGAIN)
+            _end(operation, OperationState.CANCELLED, error=stopped.as_dict())
             raise
-        except Exception as error:  # a defect: the operator sees it, the log has the traceback
-            traceback.print_exc()
-            failure = GaiaError(
-                f"{operation.title} failed: {type(error).__name__}: {error}",
-                meaning="This is a defect in GAIA; nothing was rolled back, and running it again repairs what is missing.",
-                fix=f"The whole traceback is in {operation.log or 'the terminal'}.",
-            )
-            _finish(operation, OperationState.FAILED, error=failure.as_dict())
-        else:
-            _finish(operation, OperationState.SUCCEEDED, result=result or {})
+        finally:
+            path.unlink(missing_ok=True)  # nobody looks at it once the row says that it has ended
     operation.refresh_from_db()
     return operation
+
+
+def _work(operation: Operation, progress: Progress) -> None:
+    try:
+        progress.check_cancelled()
+        if operation.kind not in settings.GAIA_OPERATIONS:
+            raise _unknown(operation.kind)
+        result = import_string(settings.GAIA_OPERATIONS[operation.kind])(progress, **operation.params)
+        _end(operation, OperationState.SUCCEEDED, result=result or {})
+    except Cancelled as error:
+        _end(operation, OperationState.CANCELLED, error=error.as_dict())
+    except GaiaError as error:
+        _end(operation, OperationState.FAILED, error=error.as_dict())
+    except Exception as error:  # a defect: the operator sees it, the log has the traceback
+        traceback.print_exc()
+        failure = GaiaError(
+            f"{operation.title} failed: {type(error).__name__}: {error}",
+            meaning="This is a defect in GAIA; nothing was rolled back.",
+            fix=f"{_AGAIN} The whole traceback is in {operation.log or 'the terminal'}.",
+        )
+        _end(operation, OperationState.FAILED, error=failure.as_dict())
 
 
 def fail_interrupted(subject: str | None = None) -> int:
@@ -193,28 +229,36 @@ def fail_interrupted(subject: str | None = None) -> int:
 def fail_if_interrupted(operation: Operation) -> bool:
     """Fail an operation whose process has ended without finishing it."""
     process = Process.objects.filter(owner=operation.owner).order_by("-id").first()
-    if process is None:
-        alive = _foreground_alive(operation)
-    else:
-        alive = process.active
-    if alive:
+    if process is not None and process.active and not daemon_runs():
+        harvest_if_gone(process)
+    if _foreground_alive(operation) if process is None else process.active:
         return False
     operation.refresh_from_db()
     if not operation.active:
         return False
     error = GaiaError(
-        f"{operation.title} was interrupted: its process was killed",
-        meaning="It may be half done.",
-        fix="Run it again: what is missing is repaired, the rest is left as it is.",
+        f"{operation.title} {_interruption(process)}",
+        meaning="It may be half done." if process is None or process.started_at else "Nothing was done.",
+        fix=_AGAIN,
         code=process.exit_code if process else None,
     )
-    return _finish(operation, OperationState.FAILED, error=error.as_dict())
+    return _end(operation, OperationState.FAILED, error=error.as_dict())
+
+
+def _interruption(process: Process | None) -> str:
+    if process is not None and process.state == ProcessState.NOT_STARTED:
+        return f"was not started: {process.problem}"
+    if process is not None and process.state == ProcessState.LOST:
+        return f"was interrupted: {process.problem}"
+    if process is not None and process.exit_code is not None and process.exit_code < _KILLED:
+        return f"was interrupted: its process ended with code {process.exit_code}"
+    return "was interrupted: its process was killed"
 
 
 def _foreground_alive(operation: Operation) -> bool:
     """An operation run at a terminal holds a lock file for as long as its process lives."""
-    fresh = (timezone.now() - operation.created_at).total_seconds() < 5
-    return fresh or lock_held(foreground_lock(operation))
+    age = (timezone.now() - operation.created_at).total_seconds()
+    return 0 <= age < _BEFORE_LOCK_S or lock_held(foreground_lock(operation))
 
 
 def foreground_lock(operation: Operation) -> Path:
@@ -222,7 +266,14 @@ def foreground_lock(operation: Operation) -> Path:
     return gaia_home().locks / f"operation-{operation.pk}.lock"
 
 
-def _finish(operation: Operation, state: str, *, result: Any = None, error: dict[str, Any] | None = None) -> bool:
+def _end(
+    operation: Operation,
+    state: str,
+    *,
+    before: Sequence[str] = OPERATION_ACTIVE,
+    result: Any = None,
+    error: dict[str, Any] | None = None,
+) -> bool:
     told = {
         OperationState.SUCCEEDED: "succeeded",
         OperationState.CANCELLED: "was cancelled",
@@ -232,12 +283,12 @@ def _finish(operation: Operation, state: str, *, result: Any = None, error: dict
     if result is not None:
         fields["result"] = result
     level = Level.ERROR if state == OperationState.FAILED else Level.INFO
-    return _move(operation, OPERATION_ACTIVE, state, f"operation.{state}", told, fields=fields, level=level)
+    return _move(operation, before, state, f"operation.{state}", told, fields=fields, level=level)
 
 
 def _move(
     operation: Operation,
-    before: str | tuple[str, ...],
+    before: Sequence[str],
     after: str,
     kind: str,
     told: str,
@@ -245,12 +296,11 @@ def _move(
     fields: Mapping[str, Any] | None = None,
     level: str = Level.INFO,
 ) -> bool:
-    states = (before,) if isinstance(before, str) else before
     changes = {"state": after, **(fields or {})}
     if after == OperationState.RUNNING:
         changes["started_at"] = timezone.now()
-    with acting_as(operation.actor), log.atomic():
-        changed = Operation.objects.filter(pk=operation.pk, state__in=states).update(**changes)
+    with log.atomic():
+        changed = Operation.objects.filter(pk=operation.pk, state__in=before).update(**changes)
         if changed:
             log.emit(
                 kind, subject=operation.owner, message=f"{operation.title} {told}", level=level, about=operation.subject

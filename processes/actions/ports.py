@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 from django.db import IntegrityError
 from django.db.models import Q
@@ -11,6 +12,8 @@ from common.errors import Conflict
 from events import log
 from processes.drivers import ports
 from processes.models import Node, PortLease
+
+_TRIES = 5
 
 
 def lease_ports(node: Node, wanted: Mapping[str, int]) -> None:
@@ -21,26 +24,28 @@ def lease_ports(node: Node, wanted: Mapping[str, int]) -> None:
 
     Raises: Conflict naming the holder, when a port is leased to somebody else or something listens on it.
     """
-    held = dict(PortLease.objects.filter(node=node, owner__in=list(wanted)).values_list("owner", "port"))
-    missing = {owner: port for owner, port in wanted.items() if owner not in held}
-    if not missing:
-        return
-    check_free(node, missing)
-    try:
-        with log.atomic():
-            PortLease.objects.bulk_create(
-                [PortLease(node=node, owner=owner, port=port) for owner, port in missing.items()]
-            )
-            first, last = min(missing.values()), max(missing.values())
-            log.emit(
-                "ports.leased",
-                subject=f"node/{node.name}",
-                message=f"{len(missing)} ports leased ({first}–{last})",
-                ports=missing,
-            )
-    except IntegrityError:
-        check_free(node, missing)  # somebody was faster: say who
-        raise
+    for _ in range(_TRIES):
+        held = dict(PortLease.objects.filter(node=node, owner__in=list(wanted)).values_list("owner", "port"))
+        missing = {owner: port for owner, port in wanted.items() if owner not in held}
+        if not missing:
+            return
+        check_free(node, missing)
+        with suppress(IntegrityError):  # somebody was faster: the next look says who, or that it is done
+            _lease(node, missing)
+            return
+    raise Conflict("ports are being handed out to several at once", fix="Run it again.", ports=sorted(missing.values()))
+
+
+def _lease(node: Node, missing: Mapping[str, int]) -> None:
+    with log.atomic():
+        PortLease.objects.bulk_create([PortLease(node=node, owner=owner, port=port) for owner, port in missing.items()])
+        first, last = min(missing.values()), max(missing.values())
+        log.emit(
+            "ports.leased",
+            subject=f"node/{node.name}",
+            message=f"{len(missing)} ports leased ({first}–{last})",
+            ports=dict(missing),
+        )
 
 
 def check_free(node: Node, wanted: Mapping[str, int]) -> None:

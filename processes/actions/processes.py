@@ -6,12 +6,15 @@ Every state change is a compare-and-swap with its event in the same transaction 
 from __future__ import annotations
 
 import secrets
+import signal
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError
+from django.db.models import Max
 from django.utils import timezone
 
 from common.errors import Conflict
@@ -19,7 +22,10 @@ from common.home import gaia_home
 from events import log
 from events.models import Level
 from processes.models import Node, Process
-from processes.states import EnvironmentBase, ExitSource, Origin, ProcessState
+from processes.states import PROCESS_ACTIVE, EnvironmentBase, ExitSource, Origin, ProcessState
+
+_NUMBERING_TRIES = 5
+_SIGNAL_BASE = 128  # the shell's code for "killed by signal n" is 128 + n
 
 
 def request_start(
@@ -42,7 +48,7 @@ def request_start(
         owner: key of what it runs for; at most one live process per owner and node.
         argv: the command, run without a shell.
         cwd: where it runs.
-        env: variables added to `env_base`.
+        env: variables added to `env_base`; the row keeps them only until the start.
         log_file: where its output is appended; default a file under the home.
         lock, journal: files shared with launch scripts; default the node's own.
         port: the TCP port it will listen on, checked before the start and after the stop.
@@ -51,35 +57,23 @@ def request_start(
     Returns: the row, in state `starting`. Raises: Conflict when one is already live.
     """
     folder = gaia_home().processes
-    token = secrets.token_hex(12)
     name = owner.replace("/", "-")
-    try:
-        with log.atomic():
-            attempt = Process.objects.filter(owner=owner).count() + 1
-            process = Process.objects.create(
-                node=node,
-                owner=owner,
-                attempt=attempt,
-                token=token,
-                argv=list(argv),
-                cwd=str(cwd),
-                env=dict(env or {}),
-                env_base=env_base,
-                log=str(log_file or folder / f"{name}.log"),
-                lock=str(lock or folder / f"{name}.lock"),
-                journal=str(journal or folder / "journal"),
-                port=port,
-                stop_grace=settings.GAIA["processes.stop_grace"] if stop_grace is None else stop_grace,
-            )
-            log.emit("process.requested", subject=owner, message=f"Start of {owner} was asked for", attempt=attempt)
-    except IntegrityError as error:
-        live = Process.objects.active().filter(node=node, owner=owner).first()
-        raise Conflict(
-            f"{owner} already runs" + (f" as pid {live.pid}" if live and live.pid else ""),
-            fix="Stop it first, or leave it be.",
-            owner=owner,
-        ) from error
-    return process
+    return _create(
+        node,
+        owner,
+        kind="process.requested",
+        message=f"Start of {owner} was asked for",
+        token=secrets.token_hex(12),
+        argv=list(argv),
+        cwd=str(cwd),
+        env=dict(env or {}),
+        env_base=env_base,
+        log=str(log_file or folder / f"{name}.log"),
+        lock=str(lock or folder / f"{name}.lock"),
+        journal=str(journal or folder / f"journal-{timezone.now():%Y-%m-%d}"),
+        port=port,
+        stop_grace=settings.GAIA["processes.stop_grace"] if stop_grace is None else stop_grace,
+    )
 
 
 def request_stop(process: Process) -> bool:
@@ -120,34 +114,68 @@ def record_stopping(process: Process) -> bool:
     )
 
 
-def record_exit(process: Process, code: int | None, source: str) -> bool:
-    """The process ended; `code` is negative for a signal, as subprocess has it, or None when nobody knows."""
+def record_exit(process: Process, code: int | None, source: str, *, swept: int = 0, problem: str = "") -> bool:
+    """The process ended.
+
+    Args:
+        code: as the shell has it, so that one over 128 may stand for a signal; None when nobody knows.
+        source: an `ExitSource`.
+        swept: how many processes it had left running, which were ended.
+        problem: what is not as it should be after the end.
+    """
     wanted = process.stop_requested_at is not None
     failed = not wanted and code != 0
+    told = f"{process.owner} {'was stopped' if wanted else _ending(code)}{_swept(swept)}"
     return _move(
         process,
-        (ProcessState.STARTING, ProcessState.RUNNING, ProcessState.STOPPING),
+        PROCESS_ACTIVE,
         ProcessState.EXITED,
         kind="process.stopped" if wanted else "process.exited",
-        message=f"{process.owner} {'was stopped' if wanted else f'ended by itself with code {code}'}",
-        level=Level.WARNING if failed else Level.INFO,
-        fields={"exit_code": code, "exit_source": source, "ended_at": timezone.now()},
+        message=f"{told}; {problem}" if problem else told,
+        level=Level.WARNING if failed or problem else Level.INFO,
+        fields={"exit_code": code, "exit_source": source, "ended_at": timezone.now(), "problem": problem},
         code=code,
         source=source,
+        swept=swept,
     )
 
 
-def record_lost(process: Process, problem: str) -> bool:
+def _ending(code: int | None) -> str:
+    if code is None:
+        return "ended by itself, nobody knows with which code"
+    with suppress(ValueError):  # 137 may be an exit with that code, too: the shell does not tell
+        if code > _SIGNAL_BASE:
+            return f"ended by itself with code {code}, or by signal {signal.Signals(code - _SIGNAL_BASE).name}"
+    return f"ended by itself with code {code}"
+
+
+def _swept(count: int) -> str:
+    if not count:
+        return ""
+    return f"; {count} process{'es' if count > 1 else ''} it had left running {'were' if count > 1 else 'was'} ended"
+
+
+def record_lost(process: Process, problem: str, *, swept: int = 0) -> bool:
     """The shim is gone without a word: what the command did is not known."""
     return _move(
         process,
-        (ProcessState.STARTING, ProcessState.RUNNING, ProcessState.STOPPING),
+        PROCESS_ACTIVE,
         ProcessState.LOST,
         kind="process.lost",
-        message=f"{process.owner} was lost: {problem}",
+        message=f"{process.owner} was lost: {problem}{_swept(swept)}",
         level=Level.ERROR,
         fields={"exit_source": ExitSource.UNKNOWN, "ended_at": timezone.now(), "problem": problem},
+        swept=swept,
     )
+
+
+def record_unstoppable(process: Process, problem: str, pids: Sequence[int]) -> bool:
+    """Something of it is left that cannot be killed. False when that is known already."""
+    with log.atomic():
+        changed = Process.objects.active().filter(pk=process.pk).exclude(problem=problem).update(problem=problem)
+        if changed:
+            log.emit("process.unstoppable", subject=process.owner, message=problem, level=Level.ERROR, pids=list(pids))
+    return bool(changed)
 
 
 def record_not_started(process: Process, problem: str, *, level: str = Level.ERROR) -> bool:
@@ -180,35 +208,56 @@ def record_script_start(
 ) -> Process | None:
     """A launch script started this while nobody asked GAIA: from now on it is watched like any other.
 
-    Returns: the row, or None when that start is already known.
+    Returns: the row, or None when that start is already known, or another one is live.
     """
     try:
-        with log.atomic():
-            process = Process.objects.create(
-                node=node,
-                owner=owner,
-                attempt=Process.objects.filter(owner=owner).count() + 1,
-                token=token,
-                origin=Origin.SCRIPT,
-                argv=list(argv),
-                cwd=str(cwd),
-                log=str(log_file),
-                lock=str(lock),
-                journal=str(journal),
-                port=port,
-                stop_grace=settings.GAIA["processes.stop_grace"],
-                state=ProcessState.RUNNING,
-                pid=pid,
-                start_ticks=start_ticks,
-                boot_id=boot_id,
-                started_at=timezone.now(),
-            )
-            log.emit(
-                "process.adopted", subject=owner, message=f"{owner} was started by its script as pid {pid}", pid=pid
-            )
-    except IntegrityError:
+        return _create(
+            node,
+            owner,
+            kind="process.adopted",
+            message=f"{owner} was started by its script as pid {pid}",
+            told={"pid": pid},
+            token=token,
+            origin=Origin.SCRIPT,
+            argv=list(argv),
+            cwd=str(cwd),
+            log=str(log_file),
+            lock=str(lock),
+            journal=str(journal),
+            port=port,
+            stop_grace=settings.GAIA["processes.stop_grace"],
+            state=ProcessState.RUNNING,
+            pid=pid,
+            start_ticks=start_ticks,
+            boot_id=boot_id,
+            started_at=timezone.now(),
+        )
+    except Conflict:
         return None
-    return process
+
+
+def _create(
+    node: Node, owner: str, *, kind: str, message: str, told: Mapping[str, Any] | None = None, **fields: Any
+) -> Process:
+    """A new row with the next attempt's number, and its event. Raises: Conflict when one is live."""
+    for _ in range(_NUMBERING_TRIES):
+        last = Process.objects.filter(node=node, owner=owner).aggregate(last=Max("attempt"))["last"] or 0
+        try:
+            with log.atomic():
+                process = Process.objects.create(node=node, owner=owner, attempt=last + 1, **fields)
+                log.emit(kind, subject=owner, message=message, attempt=last + 1, **(told or {}))
+            return process
+        except IntegrityError:
+            live = Process.objects.active().filter(node=node, owner=owner).first()
+            if live is not None:
+                break  # else somebody took that number and has ended already: the next one, then
+    else:
+        live = None
+    raise Conflict(
+        f"{owner} already runs" + (f" as pid {live.pid}" if live and live.pid else ""),
+        fix="Stop it first, or leave it be.",
+        owner=owner,
+    )
 
 
 def _move(
@@ -223,7 +272,7 @@ def _move(
     **data: Any,
 ) -> bool:
     with log.atomic():
-        changes = {"state": after, **(fields or {})}
+        changes = {"state": after, "env": {}, **(fields or {})}
         changed = Process.objects.filter(pk=process.pk, state__in=before).update(**changes)
         if changed:
             log.emit(kind, subject=process.owner, message=message, level=level, attempt=process.attempt, **data)

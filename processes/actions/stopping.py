@@ -1,17 +1,27 @@
-"""Ending a process for good: nothing of it is left, and the row says how it ended."""
+"""Ending a process for good: nothing of it is left, and the row says how it ended.
+
+Three steps, so that nobody holds a database connection while he waits: `begin` and `finish` write, `end` waits.
+"""
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from pathlib import Path
 
-from common.errors import Unavailable
-from events import log
+from common.errors import GaiaError, Unavailable
 from events.models import Level
+from processes.actions import harvest
 from processes.actions import processes as actions
-from processes.drivers import journal, liveness, stop
-from processes.drivers.liveness import Identity
+from processes.actions.nodes import daemon_runs
+from processes.drivers import journal, ports, stop
+from processes.drivers.stop import StopReport
 from processes.models import Process
 from processes.states import ExitSource
+
+_DAEMON_PATIENCE_S = 10.0
+_SHIM_PATIENCE_S = 1.0
+_LOOK_S = 0.05
 
 
 def stop_process(process: Process) -> None:
@@ -21,35 +31,84 @@ def stop_process(process: Process) -> None:
     Raises: Unavailable when something of it cannot be killed (uninterruptible sleep).
     """
     actions.request_stop(process)
-    process.refresh_from_db()
-    if process.pid is None:  # the daemon has not started it yet, or ended before it could
-        actions.record_not_started(process, "it was stopped before it started", level=Level.INFO)
-        return
+    if _await_pid(process):
+        begin(process)
+        finish(process, end(process))
+
+
+def begin(process: Process) -> None:
+    """Say that it is being stopped."""
     actions.record_stopping(process)
-    identity = Identity(process.boot_id, process.pid or 0, process.start_ticks or 0)
-    report = stop.stop(identity, token=process.token, grace=process.stop_grace)
-    if report.survivors:
-        pids = ", ".join(map(str, report.survivors))
-        with log.atomic():
-            log.emit(
-                "process.unstoppable",
-                subject=process.owner,
-                message=f"{process.owner} could not be ended: pids {pids} ignore KILL",
-                level=Level.ERROR,
+
+
+def end(process: Process) -> StopReport:
+    """End all of it; touches no row."""
+    return stop.stop(harvest.identity_of(process), token=process.token, grace=process.stop_grace)
+
+
+def finish(process: Process, report: StopReport, waited: int | None = None) -> None:
+    """Write down how it ended.
+
+    Args:
+        waited: the exit code, if the daemon was told by waiting for the shim.
+
+    Raises: Unavailable when something of it is left.
+    """
+    check_ended(process, report)
+    code, source = waited, ExitSource.WAIT
+    if code is None or code < 0:
+        record = journal.records(Path(process.journal)).get(process.token)
+        code = record.code if record else None
+        source = ExitSource.JOURNAL if code is not None else ExitSource.UNKNOWN
+    actions.record_exit(process, code, source, problem=_port_problem(process))
+
+
+def check_ended(process: Process, report: StopReport) -> None:
+    """Raise Unavailable, and have the row say so, when something of it cannot be killed."""
+    if not report.survivors:
+        return
+    what = f"{process.owner} could not be ended: pids {', '.join(map(str, report.survivors))} ignore KILL"
+    actions.record_unstoppable(process, what, report.survivors)
+    raise Unavailable(
+        what,
+        meaning="They hang inside the kernel, often on a disk or a network file system, or are another user's.",
+        fix="Mend the device they wait for; GAIA tries again, less and less often.",
+    )
+
+
+def _await_pid(process: Process) -> bool:
+    """Whether there is something to end: a start that is under way is waited for, one that never was is called off."""
+    deadline = time.monotonic() + _DAEMON_PATIENCE_S
+    unclear_until = time.monotonic() + _SHIM_PATIENCE_S
+    while True:
+        process.refresh_from_db()
+        if process.pid is not None:
+            return process.active
+        if not process.active:
+            return False
+        if not daemon_runs():
+            found = harvest.find_started(process)
+            if found == harvest.Found.RUNNING:
+                return True
+            if found == harvest.Found.ENDED:
+                harvest.harvest_if_gone(process)
+                return False
+            if found == harvest.Found.NOTHING or time.monotonic() >= unclear_until:
+                actions.record_not_started(process, "it was stopped before it started", level=Level.INFO)
+                return False
+        elif time.monotonic() >= deadline:
+            raise Unavailable(
+                f"{process.owner} is about to start and the daemon does not say whether it has",
+                fix="Look into its log; the stop is noted and carried out as soon as the daemon can.",
             )
-        raise Unavailable(
-            f"{process.owner} could not be ended: pids {pids} ignore KILL",
-            meaning="They hang inside the kernel, often on a disk or a network file system.",
-            fix="Mend the device they wait for; GAIA tries again at the next stop.",
-        )
-    record = journal.records(Path(process.journal)).get(process.token)
-    code = record.code if record else None
-    actions.record_exit(process, code, ExitSource.JOURNAL if code is not None else ExitSource.UNKNOWN)
+        time.sleep(_LOOK_S)
 
 
-def leftovers_killed(process: Process) -> int:
-    """End what a dead shim has left running; how many processes that were."""
-    left = liveness.members(process.pid or -1, process.token) if process.pid else []
-    for identity in left:
-        stop.stop(identity, token=process.token, grace=0)
-    return len(left)
+def _port_problem(process: Process) -> str:
+    """Who listens on the port that should be free now."""
+    if process.port is not None:
+        with suppress(GaiaError):
+            holder = ports.holder(process.port)
+            if holder is not None:
+                return f"port {process.port} is still taken, by {ports.describe(holder)}"
+    return ""
