@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 
 from django.conf import settings
-from django.utils import timezone
 
+from common.errors import Conflict
 from environments import reconcile as environments
 from processes.actions.processes import request_start
 from processes.daemon import Loop
 from processes.models import Node, Process
-from processes.states import PROCESS_TERMINAL, EnvironmentBase
+from processes.states import EnvironmentBase
 from sessions import reconcile as sessions
+
+logger = logging.getLogger(__name__)
 
 WEB = "gaia/web"
 JOBS = "gaia/jobs"
@@ -25,51 +32,102 @@ _REMEMBERED = 10
 def loops(node: Node) -> list[Loop]:
     """Everything the daemon repeats, each in a thread of its own."""
     return [
-        Loop("platform", 0.5, lambda: keep_platform(node), on_change=True),
+        Loop("platform", 0.5, Platform(node).keep, on_change=True),
         Loop("sessions", 1.0, sessions.look),
         Loop("stages", 1.0, lambda: environments.look_at_stages(node)),
         Loop("git", 5.0, environments.look_at_git),
     ]
 
 
-def web_argv() -> list[str]:
-    """The console: uvicorn, ending its open streams within two seconds when told to stop."""
+@dataclass(frozen=True)
+class Part:
+    """One of GAIA's own processes."""
+
+    owner: str
+    argv: tuple[str, ...]
+    port: int | None
+    role: str
+
+
+def parts(port: int | None = None) -> tuple[Part, ...]:
+    """The console and the jobs.
+
+    Args:
+        port: of the console, when another one than the settings' is in force.
+    """
     config = settings.GAIA
-    return [
+    chosen = port or config["server.port"]
+    web = (
         sys.executable, "-m", "uvicorn", "gaia_site.asgi:application",
-        "--host", config["server.host"], "--port", str(config["server.port"]),
+        "--host", config["server.host"], "--port", str(chosen),
+        # it ends its open streams within two seconds when told to stop, or it never would
         "--timeout-graceful-shutdown", "2", "--no-access-log", "--lifespan", "off", "--log-level", "warning",
-    ]  # fmt: skip
+    )  # fmt: skip
+    jobs = (sys.executable, str(settings.BASE_DIR / "manage.py"), "jobs")
+    return Part(WEB, web, chosen, "web"), Part(JOBS, jobs, None, "jobs")
 
 
-def keep_platform(node: Node) -> None:
-    """Start web and jobs when they do not run, later and later when they keep dying."""
-    manage = [sys.executable, str(settings.BASE_DIR / "manage.py")]
-    _keep(node, WEB, web_argv(), port=settings.GAIA["server.port"], role="web")
-    _keep(node, JOBS, [*manage, "qcluster"], port=None, role="jobs")
+def start_parts(node: Node, port: int) -> None:
+    """Ask for those that do not run, at once: for an operator who does not want to wait for the next try."""
+    for part in parts(port):
+        if not Process.objects.active().filter(node=node, owner=part.owner).exists():
+            _start(node, part)
 
 
-def _keep(node: Node, owner: str, argv: list[str], *, port: int | None, role: str) -> None:
-    newest = list(Process.objects.filter(node=node, owner=owner).order_by("-id")[:_REMEMBERED])
-    if newest and newest[0].state not in PROCESS_TERMINAL:
-        return
-    if newest and newest[0].ended_at is not None:
-        waited = (timezone.now() - newest[0].ended_at).total_seconds()
-        if waited < backoff(_failures(newest)):
+class Platform:
+    """Keeps web and jobs running: at once after a failure, then later and later while they keep dying.
+
+    Args:
+        node: whose.
+        clock: seconds that only ever grow; the wall clock may jump.
+    """
+
+    def __init__(self, node: Node, clock: Callable[[], float] = time.monotonic) -> None:
+        self._node = node
+        self._clock = clock
+        self._due: dict[str, tuple[int, float]] = {}
+        self._fresh = True
+
+    def keep(self) -> None:
+        """Start what does not run and whose time has come. What ended before this daemon began is due at once."""
+        for part in parts():
+            try:
+                self._keep(part)
+            except Exception:
+                logger.exception("%s", part.owner)
+        self._fresh = False
+
+    def _keep(self, part: Part) -> None:
+        newest = list(Process.objects.filter(node=self._node, owner=part.owner).order_by("-id")[:_REMEMBERED])
+        if newest and newest[0].active:
             return
-    request_start(
-        node,
-        owner,
-        argv,
-        cwd=settings.BASE_DIR,
-        env={"GAIA_ROLE": role},
-        env_base=EnvironmentBase.GAIA,
-        port=port,
-        stop_grace=5.0,
-    )
+        if newest and self._clock() < self._due_at(part, newest):
+            return
+        _start(self._node, part)
+
+    def _due_at(self, part: Part, newest: Sequence[Process]) -> float:
+        known, due = self._due.get(part.owner, (None, 0.0))
+        if known != newest[0].pk:
+            due = self._clock() + (0.0 if self._fresh else backoff(failures(newest)))
+            self._due[part.owner] = (newest[0].pk, due)
+        return due
 
 
-def _failures(newest: list[Process]) -> int:
+def _start(node: Node, part: Part) -> None:
+    with suppress(Conflict):  # somebody else has asked for it
+        request_start(
+            node,
+            part.owner,
+            part.argv,
+            cwd=settings.BASE_DIR,
+            env={"GAIA_ROLE": part.role},
+            env_base=EnvironmentBase.GAIA,
+            port=part.port,
+            stop_grace=5.0,
+        )
+
+
+def failures(newest: Sequence[Process]) -> int:
     """How many of the last starts ended soon and unasked, counted back from the newest."""
     count = 0
     for process in newest:

@@ -7,30 +7,32 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 from django.conf import settings
 
 from common.errors import Unavailable
 from common.home import gaia_home
-from processes.drivers.liveness import identify, lock_held
+from processes.actions import nodes
+from processes.drivers.liveness import identify
 from processes.drivers.logs import tail
+from processes.drivers.shim import TOKEN_VARIABLE
 
-_DROPPED = ("TMUX", "TMUX_PANE", "GAIA_CALLED_FROM")
-
-
-def daemon_pid() -> int | None:
-    """The running daemon's pid, None when none runs; the lock decides, the pid in the file only names."""
-    path = gaia_home().run / "node.lock"
-    if not lock_held(path):
-        return None
-    word = path.read_text(encoding="utf-8").rpartition(" ")[2]
-    return int(word) if word.isdigit() else None
+# Of where `gaia up` was typed; a token would make the daemon part of the process that it came from.
+_DROPPED = ("TMUX", "TMUX_PANE", "GAIA_CALLED_FROM", TOKEN_VARIABLE)
+_LOOK_S = 0.02
 
 
 def daemon_runs() -> bool:
     """Whether this home's daemon is alive."""
-    return lock_held(gaia_home().run / "node.lock")
+    return nodes.daemon_runs()
+
+
+def daemon_pid() -> int | None:
+    """The running daemon's pid, None when none runs; the lock decides, the pid in the file only names."""
+    if not daemon_runs():
+        return None
+    word = (gaia_home().run / "node.lock").read_text(encoding="utf-8").rpartition(" ")[2]
+    return int(word) if word.isdigit() else None
 
 
 def start_daemon(port: int, *, timeout: float = 30.0) -> None:
@@ -42,32 +44,36 @@ def start_daemon(port: int, *, timeout: float = 30.0) -> None:
 
     Raises: Unavailable with the end of its log.
     """
-    home = gaia_home()
-    log = home.logs / "node.log"
+    log = gaia_home().logs / "node.log"
     environ = {name: value for name, value in os.environ.items() if name not in _DROPPED}
-    with open(log, "ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, str(settings.BASE_DIR / "manage.py"), "node"],
-            cwd=settings.BASE_DIR,
-            env={**environ, "GAIA_SERVER_PORT": str(port), "GAIA_ROLE": "node"},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+    try:
+        with open(log, "ab", opener=_private) as output:
+            process = subprocess.Popen(
+                [sys.executable, str(settings.BASE_DIR / "manage.py"), "node"],
+                cwd=settings.BASE_DIR,
+                env={**environ, "GAIA_SERVER_PORT": str(port), "GAIA_ROLE": "node"},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise Unavailable(
+            f"the daemon cannot be started: {error}", fix="Is the disk full, or the home not yours?"
+        ) from error
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if daemon_runs():
             return
         if process.poll() is not None:
             break
-        time.sleep(0.05)
-    raise Unavailable("the daemon did not start", meaning=_end_of(log), fix=f"Its whole log is {log}.")
+        time.sleep(_LOOK_S)
+    raise Unavailable("the daemon did not start", meaning=log_end(), fix=f"Its whole log is {log}.")
 
 
 def stop_daemon(*, grace: float = 10.0) -> bool:
     """End the daemon, by force after the grace period; what it started goes on. False when none ran."""
-    pid = daemon_pid()
+    pid = _certain_pid()
     identity = identify(pid) if pid else None
     if pid is None or identity is None:
         return False
@@ -79,9 +85,30 @@ def stop_daemon(*, grace: float = 10.0) -> bool:
         while time.monotonic() < deadline:
             if not daemon_runs() and identify(pid) != identity:
                 return True
-            time.sleep(0.05)
+            time.sleep(_LOOK_S)
     raise Unavailable(f"the daemon (pid {pid}) does not end", meaning="It hangs in the kernel, often on a disk.")
 
 
-def _end_of(log: Path) -> str:
-    return tail(log, 12) if log.exists() else ""
+def _certain_pid() -> int | None:
+    """The daemon's pid; one that has just taken its lock is about to write it down."""
+    deadline = time.monotonic() + 1.0
+    while daemon_runs():
+        pid = daemon_pid()
+        if pid is not None:
+            return pid
+        if time.monotonic() >= deadline:
+            raise Unavailable(
+                "a daemon runs, but its lock file does not say as which process",
+                fix=f"Find who has {gaia_home().run / 'node.lock'} open (fuser, lsof) and end that process.",
+            )
+        time.sleep(_LOOK_S)
+    return None
+
+
+def log_end() -> str:
+    """The last lines of the daemon's log."""
+    return tail(gaia_home().logs / "node.log", 12)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

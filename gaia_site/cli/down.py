@@ -20,6 +20,7 @@ def down(arguments: Namespace) -> int:
     from environments.reconcile import look_at_stages
     from gaia_site import platform
     from processes.actions.nodes import ensure_node
+    from processes.actions.operations import fail_interrupted
     from processes.actions.stopping import stop_process
     from processes.models import Process
     from processes.states import Origin
@@ -37,6 +38,7 @@ def down(arguments: Namespace) -> int:
     processes = list(chosen)
     with ThreadPoolExecutor(8) as pool:
         failures = [failure for failure in pool.map(_stop_one(stop_process), processes) if failure]
+    fail_interrupted()
     ended = stop_everything() if arguments.all else 0
     left = [process.owner for process in Process.objects.active().filter(node=node)]
     left += [f"session/{name}" for name in Session.objects.live().values_list("name", flat=True)]
@@ -71,7 +73,11 @@ def _told_down(arguments: Namespace, stopped: list[str], sessions: int, left: li
     if arguments.json:
         print(json.dumps({"stopped": stopped, "sessions_ended": sessions, "left_running": left}))
         return 0
-    print("GAIA is down." + (f" Stopped {len(stopped)} processes" if stopped else "") + (f" and {sessions} sessions." if sessions else ""))
+    print(
+        "GAIA is down."
+        + (f" Stopped {len(stopped)} processes" if stopped else "")
+        + (f" and {sessions} sessions." if sessions else "")
+    )
     sessions_left = sum(name.startswith("session/") for name in left)
     others = [name for name in left if not name.startswith("session/")]
     if sessions_left:

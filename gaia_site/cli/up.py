@@ -9,7 +9,7 @@ import time
 from argparse import Namespace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from common.errors import Conflict, InvalidInput, Unavailable
@@ -17,8 +17,14 @@ from common.files import file_lock, write_json
 from common.home import gaia_home
 from gaia_site.cli import fast
 from gaia_site.cli.ground import called_from, ready, say
+from processes.drivers.logs import tail
+
+if TYPE_CHECKING:
+    from processes.models import Node, Process
 
 _READY_S = 60.0
+_FIRST_WEB_S = 10.0
+_TRIES = 4  # starts of the console that may fail before that is called a failure
 _CLI_TOKEN = "gaia command line"  # noqa: S105  a name
 _CLI_TOKEN_DAYS = 365
 
@@ -54,30 +60,78 @@ def _start(port: int | None) -> dict[str, Any]:
     from django.conf import settings
 
     from gaia_site import platform
-    from gaia_site.node import WEB
+    from gaia_site.node import start_parts
     from policy.actions import ensure_operator
-    from processes.actions.ports import check_listening
-    from processes.models import Process
-    from processes.reconcile import identity_of
-    from processes.drivers.liveness import alive
+    from processes.actions.nodes import ensure_node
 
-    user = ensure_operator()
-    running = Process.objects.active().filter(owner=WEB).first()
-    there = running.port if running is not None and running.pid and alive(identity_of(running)) else None
-    if port is not None and there is not None and port != there:
-        raise Conflict(f"the console already runs on port {there}", fix="Stop it first: gaia down.", port=there)
-    chosen = int(there or port or settings.GAIA["server.port"])
-    if there is None:
-        check_listening(chosen, fix="Stop that process, or choose another port: gaia up --port 8090.")
-    host = settings.GAIA["server.host"]
-    local = f"http://{'127.0.0.1' if host in {'0.0.0.0', '::', 'localhost'} else host}:{chosen}"  # noqa: S104  compared
-    if not platform.daemon_runs():
+    user, node = ensure_operator(), ensure_node()
+    chosen = _choose_port(node, port)
+    local = f"http://{_local_host(settings.GAIA['server.host'])}:{chosen}"
+    if platform.daemon_runs():
+        start_parts(node, chosen)
+    else:
         say("Starting GAIA …")
         platform.start_daemon(chosen)
     _wait_until_ready(local)
     token = _cli_token(user, local)
     public = settings.GAIA["server.public_url"].rstrip("/") or local
     return {"url": public, "username": user.username, "password": None, "token": token}
+
+
+def _choose_port(node: Node, wanted: int | None) -> int:
+    """The port of the console that is there, or else where it can be.
+
+    Raises: Conflict when it is on another port than the wanted one, or somebody else has that.
+    """
+    from django.conf import settings
+
+    from gaia_site import platform
+    from processes.actions.harvest import harvest_if_gone, identity_of
+    from processes.actions.ports import check_listening
+    from processes.drivers.liveness import alive
+
+    daemon = platform.daemon_runs()
+    web = _newest_web(node)
+    deadline = time.monotonic() + _FIRST_WEB_S
+    while daemon and not _is_of(web, node, platform.daemon_pid()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+        node.refresh_from_db()
+        web = _newest_web(node)
+    if web is not None and not daemon:
+        harvest_if_gone(web)  # what it left behind may still have the port
+    there = web.port if web is not None and (daemon or (web.active and alive(identity_of(web)))) else None
+    if wanted is not None and there is not None and wanted != there:
+        raise Conflict(f"the console already runs on port {there}", fix="Stop it first: gaia down.", port=there)
+    chosen = int(there or wanted or settings.GAIA["server.port"])
+    if web is None or not web.active:
+        try:
+            check_listening(chosen, fix="Stop that process, or choose another port: gaia up --port 8090.")
+        except Conflict:
+            again = _newest_web(node)
+            if again is None or not again.active:  # else the daemon has just started it
+                raise
+    return chosen
+
+
+def _is_of(web: Process | None, node: Node, daemon_pid: int | None) -> bool:
+    """Whether the running daemon has had its word on the console: one that has only just begun has not."""
+    if web is None or node.daemon_pid != daemon_pid or node.daemon_started_at is None:
+        return False
+    return web.active or web.created_at >= node.daemon_started_at
+
+
+def _newest_web(node: Node) -> Process | None:
+    from gaia_site.node import WEB
+    from processes.models import Process
+
+    return Process.objects.filter(node=node, owner=WEB).order_by("-id").first()
+
+
+def _local_host(host: str) -> str:
+    """Where this machine reaches a console that listens on that address."""
+    if host in {"0.0.0.0", "::", "localhost"}:  # noqa: S104  compared, not bound
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
 
 
 def _wait_until_ready(local: str) -> None:
@@ -87,30 +141,37 @@ def _wait_until_ready(local: str) -> None:
     """
     from gaia_site import platform
     from gaia_site.node import WEB
-    from processes.drivers.logs import tail
+    from processes.actions.nodes import ensure_node
     from processes.models import Process
 
-    parts, deadline = urlsplit(local), time.monotonic() + _READY_S
-    while time.monotonic() < deadline:
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=2)
-        try:
-            connection.request("GET", "/ready")
-            if connection.getresponse().status == 200:
-                return
-        except (OSError, http.client.HTTPException):
-            pass  # not yet
-        finally:
-            connection.close()
-        if not platform.daemon_runs():
-            break
+    node = ensure_node()
+    newest = _newest_web(node)
+    tries = Process.objects.filter(node=node, owner=WEB, id__gt=newest.pk if newest else 0, ended_at__isnull=False)
+    deadline = time.monotonic() + _READY_S
+    while time.monotonic() < deadline and platform.daemon_runs() and tries.count() < _TRIES:
+        if _answers(local):
+            return
         time.sleep(0.1)
-    newest = Process.objects.filter(owner=WEB).order_by("-id").first()
-    text = tail(Path(newest.log), 12) if newest and Path(newest.log).exists() else ""
+    if not platform.daemon_runs():
+        raise Unavailable("the daemon has ended", meaning=platform.log_end(), fix=f"Its log is in {gaia_home().logs}.")
+    newest = _newest_web(node)
     raise Unavailable(
         f"the console does not answer on {local}",
-        meaning="\n".join(part for part in (newest.problem if newest else "", text) if part),
+        meaning="\n".join(part for part in (newest.problem, tail(Path(newest.log), 12)) if part) if newest else "",
         fix=f"The logs are in {gaia_home().processes} and {gaia_home().logs}.",
     )
+
+
+def _answers(local: str) -> bool:
+    parts = urlsplit(local)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=2)
+    try:
+        connection.request("GET", "/ready")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False  # not yet
+    finally:
+        connection.close()
 
 
 def _cli_token(user: Any, local: str) -> str:
