@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +11,7 @@ from django.utils import timezone
 
 from sessions.fleet import Fleet
 from sessions.models import Session
-from sessions.states import SessionState
+from sessions.states import Runs, SessionState
 
 _PAST_LIMIT = 500
 
@@ -53,6 +54,7 @@ def describe(session: Session, now: datetime | None = None) -> dict[str, Any]:
         "reason": session.reason,
         "problem": session.problem,
         "state": session.state,
+        "program": os.path.basename(session.argv[0]) if session.argv and session.runs == Runs.AGENT else "",
         "command": session.command,
         "title": session.title,
         "pane_pid": session.pane_pid,

@@ -22,7 +22,7 @@ from sessions.states import Runs, SessionState
 
 # Output moves a pane's activity every second; the row follows in steps, or 500 busy sessions would be 500 writes.
 _ACTIVITY_STEP = timedelta(seconds=15)
-_FOLLOWED = ("command", "title", "active_at", "tmux_session", "tmux_pane", "pane_pid", "tmux_server_pid")
+_FOLLOWED = ("command", "title", "active_at", "exit_status", "tmux_session", "tmux_pane", "pane_pid", "tmux_server_pid")
 
 
 def look() -> None:
@@ -100,6 +100,8 @@ def _follow(row: Session, pane: PaneFacts, snapshot: Snapshot) -> bool:
     if tmux_name != row.tmux_name:
         record.record_renamed(row, tmux_name)
     facts = _facts(pane, snapshot)
+    if pane.dead and row.exit_status is None:
+        facts["exit_status"] = record.exit_status(pane)
     active_at = facts.pop("active_at")
     if row.active_at is None or active_at - row.active_at >= _ACTIVITY_STEP:
         facts["active_at"] = active_at

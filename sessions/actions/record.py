@@ -48,9 +48,14 @@ def record_failed(session: Session, reason: str) -> bool:
     )
 
 
+def exit_status(pane: PaneFacts) -> int | None:
+    """How its program ended: the exit code, or a signal's number below zero; tmux may know it a moment later."""
+    return -pane.dead_signal if pane.dead_signal else pane.dead_status
+
+
 def record_exited(session: Session, pane: PaneFacts) -> bool:
-    """Its program ended; the pane stays so that one can read why. A signal's number is stored below zero."""
-    status = -pane.dead_signal if pane.dead_signal else pane.dead_status
+    """Its program ended; the pane stays so that one can read why."""
+    status = exit_status(pane)
     how = "" if status is None else f" by signal {-status}" if status < 0 else f" with code {status}"
     return _move(
         session,

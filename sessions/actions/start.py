@@ -243,9 +243,10 @@ def _start(wanted: Sequence[_Start]) -> Started:
     if not ours:
         return done
     try:
+        _workspaces().mkdir(mode=0o700, exist_ok=True)
         for one in ours:
             if one.row.cwd == str(_workspaces() / one.row.name):
-                Path(one.row.cwd).mkdir(parents=True, exist_ok=True, mode=0o700)
+                Path(one.row.cwd).mkdir(mode=0o700, exist_ok=True)
         made = tmux_server().create([_new(one) for one in ours])
     except TmuxError:  # some may be there: tmux knows, or nobody does until it answers again
         with suppress(TmuxError):
