@@ -11,9 +11,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
+from events.console.admin import ConsoleAdmin
 from events.models import Event, Level
 from events.tail import newest_id
 
@@ -51,8 +51,13 @@ class ActorFilter(_RecentValues):
 
 
 @admin.register(Event)
-class EventAdmin(ModelAdmin):
+class EventAdmin(ConsoleAdmin):
     """Rows are only ever added, by `events.log`."""
+
+    plural = "Events"
+    minor = ("subject", "actor")
+    extra = ("kind",)
+    live_on = "*"
 
     list_display = ("at", "shown_level", "kind", "subject", "message", "actor")
     list_display_links = ("at", "kind")
@@ -60,9 +65,6 @@ class EventAdmin(ModelAdmin):
     search_fields = ("kind", "subject", "message", "actor")
     search_help_text = "Kind, subject, message or actor"
     ordering = ("-id",)
-    list_per_page = 100
-    show_full_result_count = False
-    actions = None
     fields = ("id", "at", "kind", "subject", "level", "message", "actor", "facts")
     readonly_fields = fields
 
@@ -73,12 +75,3 @@ class EventAdmin(ModelAdmin):
     @display(description="Data")
     def facts(self, event: Event) -> SafeString:
         return format_html("<pre>{}</pre>", json.dumps(event.data, indent=2, ensure_ascii=False))
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Event | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Event | None = None) -> bool:
-        return False

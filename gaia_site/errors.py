@@ -10,6 +10,7 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.template.loader import render_to_string
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler, set_rollback
@@ -77,9 +78,10 @@ class ConsoleErrorMiddleware:
         """Only for GaiaError; anything else is a defect and goes Django's way."""
         if not isinstance(error, GaiaError):
             return None
-        if request.path.startswith("/api/"):
+        of_a_script = "application/json" in request.headers.get("Accept", "")  # a page's own tells it where one is
+        if of_a_script or request.path.startswith("/api/"):
             return JsonResponse(of_gaia_error(error), status=error.status, content_type=PROBLEM_TYPE)
-        messages.error(request, " ".join(part for part in (f"{error.what}.", error.meaning, error.fix) if part))
+        messages.error(request, render_to_string("gaia/error.html", {"error": error}), extra_tags="three-parts")
         back = request.headers.get("Referer", "")
         here = f"{request.scheme}://{request.get_host()}"
         return HttpResponseRedirect(back if back.startswith(here + "/") and back != here + request.path else "/admin/")

@@ -87,23 +87,16 @@ def _told(session: dict[str, Any]) -> str:
     return ", ".join(words)
 
 
-_SIGNS = (
-    ("running", "", "agents"),
-    ("running", "protected", "protected"),
-    ("running", "shell", "shells"),
-    ("starting", "", "starting"),
-    ("exited", "", "ended"),
-)
-
-
 def _legend(sessions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """How many there are of each sign; one that runs may count twice, as protected and as a shell."""
+    running = [one for one in sessions if one["state"] == "running"]
     counted = [
-        {
-            "state": state,
-            "shape": shape,
-            "word": word,
-            "count": sum(one["state"] == state and one["shape"] == shape for one in sessions),
-        }
-        for state, shape, word in _SIGNS
+        ("running", "", "running", len(running)),
+        ("running", "protected", "protected", sum(one["protected"] for one in running)),
+        ("running", "shell", "in a shell, for want of an agent", sum(bool(one["reason"]) for one in running)),
+        ("starting", "", "starting", sum(one["state"] == "starting" for one in sessions)),
+        ("exited", "", "ended", sum(one["state"] == "exited" for one in sessions)),
     ]
-    return [entry for entry in counted if entry["count"]]
+    return [
+        {"state": state, "shape": shape, "word": word, "count": count} for state, shape, word, count in counted if count
+    ]

@@ -46,6 +46,8 @@ class UserAdmin(BaseUserAdmin, ConsoleAdmin):
     filter_horizontal = ()
     readonly_fields = ("last_login", "date_joined")
     live_on = "user."
+    list_buttons_template = "gaia/policy/user_buttons.html"
+    show_add_link = False
 
     @display(description="State", ordering="is_active")
     def state(self, user: User) -> str:
@@ -73,6 +75,7 @@ class TokenAdmin(ConsoleAdmin):
     plural = "Tokens"
     list_display = ("state", "name", "user", "may", "token_key", "created", "expiry", "verbs")
     minor = ("token_key", "created")
+    extra = ("user", "may")
     numbers = ("created", "expiry")
     list_select_related = ("user",)
     search_fields = ("name", "user__username", "token_key")

@@ -44,6 +44,9 @@ class TokenForm(forms.Form):
     )
     days = forms.IntegerField(min_value=1, max_value=3650, initial=90, label="Days", help_text="Until it expires")
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, label_suffix="", **kwargs)
+
     def wanted(self) -> dict[str, Any]:
         """Arguments for `policy.actions.issue_token`."""
         given = self.cleaned_data

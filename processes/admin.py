@@ -72,6 +72,7 @@ class OperationAdmin(ConsoleAdmin):
     plural = "Operations"
     list_display = ("state", "title", "progress", "message", "actor", "created_at", "took")
     minor = ("message", "actor", "took")
+    extra = ("progress",)
     numbers = ("created_at", "took")
     list_filter = (OperationStateFilter, UnresolvedFilter, KindFilter)
     search_fields = ("title", "subject", "kind", "actor")
@@ -106,6 +107,7 @@ class OperationAdmin(ConsoleAdmin):
 
     def detail(self, request: HttpRequest, row: Operation) -> dict[str, Any]:
         return {
+            "title": row.title,
             "operation": row,
             "shown": shown_operation(row.state),
             "left": time_left(row),

@@ -72,9 +72,10 @@ class SessionAdmin(ConsoleAdmin):
     """tmux sessions that GAIA started."""
 
     plural = "Sessions"
-    list_display = ("state", "name", "group", "provider", "shown_runs", "environment", "command", "active_at")
+    list_display = ("state", "name", "group", "provider", "shown_runs", "environment", "command", "last_output")
     minor = ("group", "environment", "command")
-    numbers = ("active_at",)
+    extra = ("provider",)
+    numbers = ("last_output",)
     list_filter = (SessionStateFilter, EndedFilter, GroupFilter, ProviderFilter, RunsFilter)
     list_select_related = ("environment",)
     search_fields = ("name", "role", "provider", "cwd")
@@ -96,10 +97,15 @@ class SessionAdmin(ConsoleAdmin):
     def shown_runs(self, session: Session) -> str:
         return session.runs
 
+    @display(description="Last output", ordering="active_at")
+    def last_output(self, session: Session) -> str:
+        return ""
+
     def prepare_rows(self, rows: list[Any]) -> None:
         groups = {group.key: group.label for group in start.fleet().groups}
         for session in rows:
             session.group_label = groups.get(session.group, session.group)
+            session.short_reason = session.reason.partition(" (")[0]  # where it was looked for is on hover
 
     def get_urls(self) -> list[URLPattern]:
         return [

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from django.contrib.admin import ShowFacets
 from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
@@ -36,7 +37,7 @@ class ConsoleAdmin(ModelAdmin):
     live_on: kinds and subjects of events, as prefixes, that make an open page fetch its parts anew.
     live_every: seconds after which a visible page does so all the same, for what has no events; 0 means never.
     detail_template: the detail page; None leaves Django's form.
-    numbers: columns that are right-aligned. minor: columns that narrow screens leave out.
+    numbers: columns that are right-aligned. minor: columns that tablets leave out, extra: that phones do, too.
     empty: what the list is for and the first step, shown while there is nothing.
     """
 
@@ -45,6 +46,7 @@ class ConsoleAdmin(ModelAdmin):
     detail_template: str | None = None
     numbers: Sequence[str] = ()
     minor: Sequence[str] = ()
+    extra: Sequence[str] = ()
     empty: ClassVar[dict[str, str]] = {}
     plural: str = ""
 
@@ -84,7 +86,7 @@ class ConsoleAdmin(ModelAdmin):
         return PreparedList
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        context = {**live_context(request), "title": self.list_title, "subtitle": None}
+        context = {**live_context(request), "title": self.list_title, "list_title": self.list_title}
         response: HttpResponse = super().changelist_view(request, {**context, **(extra_context or {})})
         return response
 
@@ -96,9 +98,11 @@ class ConsoleAdmin(ModelAdmin):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         if self.detail_template is None:
-            extra_context = {**live_context(request), **(extra_context or {})}
+            extra_context = {**live_context(request), "list_title": self.list_title, **(extra_context or {})}
             response: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
             return response
+        if request.method not in {"GET", "HEAD"}:
+            raise PermissionDenied
         live = live_context(request)
         row = self.get_object(request, unquote(object_id))
         if row is None or not self.has_view_permission(request, row):

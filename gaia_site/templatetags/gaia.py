@@ -141,10 +141,11 @@ def rows_template(context: Context, changelist: ChangeList) -> Any:
 def columns(changelist: ChangeList) -> list[dict[str, Any]]:
     """The headers of a list with their sorting links and classes."""
     admin = changelist.model_admin
-    numbers, minor = getattr(admin, "numbers", ()), getattr(admin, "minor", ())
+    kinds = (("num", "numbers"), ("minor", "minor"), ("extra", "extra"))
+    named = [(word, getattr(admin, attribute, ())) for word, attribute in kinds]
     shown = []
     for name, header in zip(changelist.list_display, result_headers(changelist), strict=True):
-        classes = [word for word, names in (("num", numbers), ("minor", minor)) if name in names]
+        classes = [word for word, names in named if name in names]
         shown.append({**header, "classes": " ".join(classes), "sorted": header.get("sorted", False)})
     return shown
 
@@ -161,11 +162,15 @@ def filter_menus(changelist: ChangeList) -> list[dict[str, Any]]:
                 "title": spec.title,
                 "name": "-".join(spec.expected_parameters()) or spec.title,
                 "choices": choices,
-                "chosen": chosen["display"] if chosen else "…",
+                "chosen": _shown(chosen["display"]) if chosen else "…",
                 "active": chosen is None or chosen is not choices[0],
             }
         )
     return menus
+
+
+def _shown(title: Any) -> str:
+    return "all" if str(title) == "All" else str(title)
 
 
 @register.simple_tag
@@ -224,8 +229,9 @@ class PartNode(template.Node):
             **{k.replace("_", "-"): v for k, v in options.items() if v},
         }
         pairs = format_html_join("", ' {}="{}"', attributes.items())
-        # the body is rendered template text, escaped where it had to be
-        return format_html("<{}{}>{}</{}>", mark_safe(tag), pairs, self.body.render(context), mark_safe(tag))  # noqa: S308
+        # template text, escaped where it had to be; without its edges an empty part is empty for the style, too
+        body = SafeString(self.body.render(context).strip())
+        return format_html("<{}{}>{}</{}>", SafeString(tag), pairs, body, SafeString(tag))
 
 
 def _title(title: str) -> SafeString:
