@@ -6,6 +6,7 @@ from typing import Any
 
 import django_filters
 from django.db.models import QuerySet
+from django.db.models.functions import Left
 from django.urls import URLPattern, URLResolver, path
 from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import extend_schema, extend_schema_view
@@ -49,8 +50,13 @@ class EventFilter(django_filters.FilterSet):
 
     def by_text(self, queryset: QuerySet[Event], name: str, value: str) -> QuerySet[Event]:
         """Exact, or by prefix when it ends in a star."""
-        lookup = {f"{name}__startswith": value[:-1]} if value.endswith("*") else {name: value}
-        return queryset.filter(**lookup)
+        if not value.endswith("*"):
+            return queryset.filter(**{name: value})
+        prefix = value[:-1]
+        if not prefix:
+            return queryset
+        # SQLite's LIKE does not tell case apart
+        return queryset.alias(start=Left(name, len(prefix))).filter(start=prefix, **{f"{name}__startswith": prefix})
 
 
 class Position(BasePagination):

@@ -25,7 +25,7 @@ class Subscription:
             last_event_id: the header an EventSource sends when it comes back; it wins over `after`, which is
                 still the one of its first request.
 
-        Raises: InvalidInput when the id is not a number.
+        Raises: InvalidInput when the id is not a number, or a prefix is not text.
         """
         text = last_event_id.strip() or query.get("after", "").strip()
         if text and not (text.isascii() and text.isdigit()):
@@ -34,4 +34,7 @@ class Subscription:
 
 
 def _prefixes(query: QueryDict, name: str) -> tuple[str, ...]:
-    return tuple(filter(None, (value.removesuffix("*") for value in query.getlist(name))))
+    values = query.getlist(name)
+    if any("\0" in value for value in values):
+        raise InvalidInput(f"{name} contains a null character", fix="Give the beginning of a kind or subject.")
+    return tuple(filter(None, (value.removesuffix("*") for value in values)))

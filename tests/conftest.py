@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 if "gaia_site.settings" in sys.modules:
     raise pytest.UsageError("the settings were imported before tests/conftest.py: unset DJANGO_SETTINGS_MODULE")
 _SERVER_URL = os.environ.get("GAIA_DATABASE_URL", "")
-for _name in [name for name in os.environ if name.startswith("GAIA_")]:
+for _name in [name for name in os.environ if name.startswith("GAIA_") and name != "GAIA_SCREENSHOTS"]:
     del os.environ[_name]
 _HOME = Path(tempfile.mkdtemp(prefix="gaia-")).resolve()
 os.environ["GAIA_HOME"] = str(_HOME)
@@ -43,7 +43,7 @@ from django.conf import settings  # noqa: E402
 from django.db import connections  # noqa: E402
 from django.test import TransactionTestCase  # noqa: E402
 
-_KEPT = {settings.GAIA.home.data}
+_KEPT = (settings.GAIA.home.database.name, "secret_key")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -80,8 +80,9 @@ def django_db_setup(django_db_blocker: Any, pytestconfig: pytest.Config) -> Iter
 def home() -> Iterator[Home]:
     """The GAIA home in force (`$GAIA_HOME`): the test process's own, emptied after every test."""
     yield settings.GAIA.home
-    for entry in _HOME.iterdir():
-        if entry in _KEPT:
+    data = settings.GAIA.home.data
+    for entry in [*_HOME.iterdir(), *data.iterdir()]:
+        if entry == data or entry.name.startswith(_KEPT):
             continue
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)

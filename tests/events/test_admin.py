@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from events import log
@@ -91,9 +91,13 @@ def test_signed_out(console: Client) -> None:
     assert Client().get(reverse(LIST)).status_code == 302
 
 
-def test_queries_do_not_grow(console: Client, django_assert_max_num_queries: Any) -> None:
-    with acting_as("node:local"), log.atomic():
-        for number in range(150):
-            log.emit(f"test.n{number}", subject="test", message="x")
-    with django_assert_max_num_queries(10):
-        assert len(shown(console)) == 100
+def test_queries_do_not_grow(console: Client) -> None:
+    counts = []
+    for _ in range(2):
+        with CaptureQueriesContext(connection) as queries:
+            shown(console)
+        counts.append(len(queries))
+        with acting_as("node:local"), log.atomic():
+            for number in range(150):
+                log.emit(f"test.n{number}", subject="test", message="x")
+    assert counts[0] == counts[1] <= 15

@@ -103,7 +103,9 @@ def test_an_id_from_another_database_is_reset(api: APIClient) -> None:
         ({"subject": "session/*", "level": "error"}, numbered(8, 5, 2)),
         ({"actor": "cli:tester"}, ["token.issued"]),
         ({"level": "info", "actor": "user:tester"}, numbered(9, 6, 3, 0)),
-        ({"kind": "test.%"}, []),
+        ({"kind": "test.%*"}, []),
+        ({"kind": "test.N*"}, []),
+        ({"subject": "*", "kind": "*", "limit": 1}, numbered(9)),
     ],
 )
 def test_filters(api: APIClient, query: dict[str, Any], expected: list[str]) -> None:
@@ -121,6 +123,7 @@ def test_filters(api: APIClient, query: dict[str, Any], expected: list[str]) -> 
         ({"limit": "1001"}, "limit"),
         ({"limit": "٣"}, "limit"),
         ({"level": "loud"}, "level"),
+        ({"kind": "a\0"}, "kind"),
         ({"after": "1", "before": "9"}, "before"),
     ],
     ids=lambda value: str(value),

@@ -126,6 +126,7 @@ async def test_who_may_not_read(running_web: Web, operator: Operator) -> None:
         (guest, {}, 403, "permission_denied"),
         (operator.token, {"after": "x"}, 400, "invalid_input"),
         (operator.token, {"after": "-1"}, 400, "invalid_input"),
+        (operator.token, {"kind": "a\0"}, 400, "invalid_input"),
     ):
         async with stream(running_web, token, **query) as response:
             problem = json.loads(await response.aread())
