@@ -11,12 +11,14 @@ import fcntl
 import functools
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from processes.drivers.shim import TOKEN_VARIABLE
 from processes.drivers.table import Row, table
 
+_LISTINGS = 5  # at most: a machine that forks all the time must not keep us for ever
 _LOOKS_LIKE_ENVIRON = re.compile(rb"[A-Za-z_][A-Za-z0-9_]*=")
 
 
@@ -101,8 +103,7 @@ def member_rows(session_id: int, token: str, *, since: int = 0) -> list[Row]:
     Args:
         since: start time of the shim in ticks, if known: who is older is no member and need not be looked into.
     """
-    found = (table().row(pid) for pid in table().pids())
-    rows = {row.pid: row for row in found if row is not None and row.start_ticks >= since and not row.dead}
+    rows = {row.pid: row for row in _rows() if row.start_ticks >= since and not row.dead}
     marks = {pid: _mark(pid, token) for pid in rows}
     session = [pid for pid, row in rows.items() if session_id > 0 and row.session == session_id]
     mine = {pid for pid, mark in marks.items() if mark is _Mark.OURS}
@@ -131,6 +132,20 @@ def _mark(pid: int, token: str) -> _Mark:
     if named:
         return _Mark.OTHER
     return _Mark.NONE if _LOOKS_LIKE_ENVIRON.match(environ) else _Mark.UNKNOWN
+
+
+def _rows() -> Iterator[Row]:
+    """The whole table. It is listed again for those who were forked while it was read, until nobody is new."""
+    seen: set[int] = set()
+    for _ in range(_LISTINGS):
+        fresh = [pid for pid in table().pids() if pid not in seen]
+        if not fresh:
+            return
+        seen.update(fresh)
+        for pid in fresh:
+            row = table().row(pid)
+            if row is not None:
+                yield row
 
 
 def _with_descendants(mine: set[int], rows: dict[int, Row], marks: dict[int, _Mark]) -> set[int]:

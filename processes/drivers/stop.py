@@ -143,8 +143,8 @@ class _Stop:
         while (members := self._members()) and time.monotonic() < deadline:
             if passes == 0:
                 self._say(f"killing {len(members)} that did not end: {', '.join(str(row.pid) for row in members)}")
-            if passes == _PASSES_SPARING_SHIM and alive(self._shim):
-                self._kill_group()
+            if passes >= _PASSES_SPARING_SHIM:
+                self._kill_group([row.pid for row in members if row.group == self._shim.pid])
             self._kill(Identity.of(row) for row in members)
             passes += 1
 
@@ -153,10 +153,13 @@ class _Stop:
         self._killed.update((target.pid, None) for target in sent)
         _wait_until_ended(sent, _RESCAN)
 
-    def _kill_group(self) -> None:
+    def _kill_group(self, pids: list[int]) -> None:
+        """KILL the whole group in one go; its number cannot be another's while one of ours is in it."""
+        if not pids:
+            return
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._shim.pid, signal.SIGKILL)
-            self._killed[self._shim.pid] = None
+            self._killed.update((pid, None) for pid in (*pids, self._shim.pid))
 
     def _end_shim(self) -> None:
         """Let the shim note how its command ended; a shim that does not exit is killed."""

@@ -43,6 +43,7 @@ class Place:
         self.log = root / "log"
         self.tokens: list[str] = []
         self.pids: list[int] = []
+        self.noted: set[psutil.Process] = set()
 
     def token(self) -> str:
         """A token no other test has; whoever carries it is killed in the end."""
@@ -68,19 +69,22 @@ class Place:
         self.pids.append(spawned.pid)
         return spawned
 
-    def sh(self, script: str, **changes: Any) -> tuple[Spec, Spawned]:
-        """Start a shell script, which may say `touch up` when it is where the test wants it."""
-        spec = self.spec("/bin/sh", "-c", script, **changes)
+    def sh(self, script: str, *, words: tuple[str, ...] = (), **changes: Any) -> tuple[Spec, Spawned]:
+        """Start a shell script, which may say `touch up` when it is where the test wants it; `words` are $0, $1, …"""
+        spec = self.spec("/bin/sh", "-c", script, *words, **changes)
         return spec, self.start(spec)
 
     def exists(self, name: str) -> bool:
         return (self.root / name).exists()
 
     def pid_in(self, name: str) -> int:
-        """The pid a script wrote into a file with `echo $$ >name`, 0 as long as it has not."""
+        """The pid a script wrote into a file with `echo $$ >name`, 0 as long as it has not; killed in the end."""
         with suppress(FileNotFoundError):
             text = (self.root / name).read_text()
-            return int(text) if text.endswith("\n") else 0
+            if text.endswith("\n"):
+                with suppress(psutil.NoSuchProcess):
+                    self.noted.add(psutil.Process(int(text)))
+                return int(text)
         return 0
 
     def code(self, token: str) -> int | None:
@@ -93,9 +97,11 @@ class Place:
         marks = {f"GAIA_ATTEMPT_TOKEN={token}".encode() for token in self.tokens}
         for _ in range(20):
             found = [process for process in psutil.process_iter() if self._is_ours(process.pid, marks)]
+            found += [process for process in self.noted if process.is_running() and process not in found]
             for process in found:
                 with suppress(psutil.Error):
                     process.kill()
+            self.noted.clear()
             if not found:
                 break
             time.sleep(0.02)

@@ -6,7 +6,9 @@ import dataclasses
 import os
 import signal
 import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import psutil
@@ -167,6 +169,52 @@ def test_children_that_keep_forking(place: Place, until: Until) -> None:
     report = halt(spec, spawned, SHORT)
     assert report.ended
     assert report.survivors == ()
+
+
+def test_group_that_outruns_us_is_killed_in_one_go(place: Place, until: Until, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopping, "_PASSES_SPARING_SHIM", 0)
+    spec, spawned = place.sh("trap '' TERM; echo $$ >command; exec sleep 100")
+    command = until(lambda: place.pid_in("command"))
+    assert set(halt(spec, spawned, SHORT).killed) == {spawned.pid, command}
+
+
+def test_shim_is_given_the_time_to_note_the_end(place: Place, until: Until) -> None:
+    """Its journal is slow: a pipe whose reader comes a little late."""
+    pipe = place.root / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    spec, spawned = place.sh("trap '' TERM; echo $$ >command; exec sleep 100", journal=pipe)
+    command = until(lambda: place.pid_in("command"))
+    os.close(reading)
+    notes: list[str] = []
+
+    def read_late() -> None:
+        until(lambda: liveness.identify(command) is None)
+        time.sleep(0.2)
+        notes.append(pipe.read_text())
+
+    reader = threading.Thread(target=read_late)
+    reader.start()
+    assert halt(spec, spawned, SHORT).killed == (command,)
+    os.close(os.open(pipe, os.O_RDWR | os.O_NONBLOCK))  # nobody waits for ever, whatever happened
+    reader.join()
+    assert notes == [f"E {spec.token} 137\n"]
+
+
+@pytest.mark.parametrize("lifetime", [0.02, 0.003])
+def test_chain_in_the_group_that_lives_on_in_ever_new_children(place: Place, until: Until, lifetime: float) -> None:
+    script = (
+        "import os, pathlib, signal, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "while True:\n"
+        f"    time.sleep({lifetime})\n"
+        "    pathlib.Path('up').touch()\n"
+        "    if os.fork():\n"
+        "        os._exit(0)\n"
+    )
+    spec, spawned = place.sh('trap \'\' TERM; "$0" -c "$1"; sleep 100', words=(sys.executable, script))
+    until(lambda: place.exists("up"))
+    assert halt(spec, spawned, SHORT).ended
 
 
 def test_chain_that_flees_from_pid_to_pid(place: Place, until: Until) -> None:

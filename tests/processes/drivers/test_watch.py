@@ -143,6 +143,22 @@ async def test_pid_that_changed_hands_tells_of_the_former_at_once(watcher: ExitW
     assert former.codes == [None]
 
 
+async def test_pid_that_changes_hands_while_it_is_opened(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    identity, next_one = child(place, "sleep", "100"), child(place, "sleep", "100")
+    real = os.pidfd_open
+
+    def late(pid: int, flags: int = 0) -> int:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        return real(next_one.pid, flags)  # what the kernel gives for a pid that came again
+
+    monkeypatch.setattr(os, "pidfd_open", late)
+    watcher, exits = ExitWatcher(), Exits()
+    watcher.watch(identity, exits)
+    assert await exits.wait() == [None]
+    watcher.close()
+
+
 async def test_process_of_before_the_reboot(watcher: ExitWatcher, place: Place) -> None:
     exits = Exits()
     watcher.watch(dataclasses.replace(child(place, "sleep", "100"), boot_id="another"), exits)
