@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
 from common.durations import parse_duration
 from common.errors import InvalidInput
 from common.home import Home, gaia_home
+from common.redaction import mask_url
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,57 @@ def _text(value: Any) -> str:
     return value.strip()
 
 
+def _host(value: Any) -> str:
+    text = _text(value)
+    if not re.fullmatch(r"[A-Za-z0-9.:_-]+", text):
+        raise InvalidInput(
+            f"{text!r} is not an address", fix="Write 127.0.0.1, or a host name or address of this machine."
+        )
+    return text
+
+
+def _origin(value: Any) -> str:
+    text = _text(value).rstrip("/")
+    parts = _url_parts(text)
+    if text and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.path or parts.query):
+        raise InvalidInput(f"{text!r} is not an origin", fix="Write it like https://gaia.example.org, without a path.")
+    return text
+
+
+def _zone(value: Any) -> str:
+    text = _text(value)
+    if text != "UTC":
+        from zoneinfo import ZoneInfo  # 6 ms that few need
+
+        try:
+            ZoneInfo(text)
+        except (KeyError, ValueError, OSError):
+            raise InvalidInput(f"there is no time zone {text!r}", fix="Write it like Europe/Berlin.") from None
+    return text
+
+
+def _database_url(value: Any) -> str:
+    text = _text(value)
+    if not text:
+        return ""
+    parts = _url_parts(text)
+    if parts.scheme not in {"postgres", "postgresql", "sqlite"} or not parts.path.strip("/"):
+        raise InvalidInput(
+            f"{mask_url(text)!r} is not the URL of a database GAIA can use",
+            fix="Write postgresql://USER:PASSWORD@HOST:PORT/NAME, or leave it empty for SQLite.",
+        )
+    return text
+
+
+def _url_parts(text: str) -> SplitResult:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # judged when it is asked for
+    except ValueError as error:
+        raise InvalidInput(f"{mask_url(text)!r} is not a URL: {error}") from None
+    return parts
+
+
 def _port(value: Any) -> int:
     number = _whole(value)
     if not 1 <= number <= 65535:
@@ -62,7 +116,7 @@ def _port(value: Any) -> int:
 
 def _whole(value: Any) -> int:
     try:
-        if isinstance(value, bool):
+        if isinstance(value, bool | float):
             raise ValueError
         return int(value)
     except (TypeError, ValueError):
@@ -95,26 +149,28 @@ def _bool(value: Any) -> bool:
 
 
 KEYS: tuple[Key, ...] = (
-    Key("server", "host", "127.0.0.1", _text, "Address the console listens on."),
+    Key("server", "host", "127.0.0.1", _host, "Address the console listens on."),
     Key("server", "port", 8080, _port, "Port the console listens on."),
-    Key("server", "public_url", "", _text, "Origin people use when it is not http://HOST:PORT, such as https://gaia.example.org."),
+    Key("server", "public_url", "", _origin, "Origin people use when it is another, such as https://gaia.example.org."),
     Key("server", "debug", False, _bool, "Django's debug mode; never on a machine others reach."),
-    Key("server", "time_zone", "UTC", _text, "Time zone of the console."),
-    Key("database", "url", "", _text, "postgresql://USER:PASSWORD@HOST:PORT/NAME; empty means SQLite in data/gaia.sqlite3."),
+    Key("server", "time_zone", "UTC", _zone, "Time zone of the console."),
+    Key("database", "url", "", _database_url, "postgresql://USER:PASSWORD@HOST:PORT/NAME; empty means SQLite."),
     Key("environments", "count", 5, _count, "How many environments `gaia env setup` makes."),
-    Key("environments", "base_port", 8081, _port, "Port of the first environment's dev stage; qa is 100 above it, staging 200."),
-    Key("environments", "root", "", _text, "Where checkouts go; empty means beside a local source, else checkouts/ in the home."),
+    Key("environments", "base_port", 8081, _port, "Port of the first dev stage; qa is 100 above it, staging 200."),
+    Key("environments", "root", "", _text, "Where checkouts go; empty: beside a local source, else in the home."),
     Key("environments", "trash_days", 7, _count, "Days a removed checkout stays in the trash."),
     Key("environments", "git_timeout", 600.0, parse_duration, "Longest a clone or fetch may take."),
-    Key("sessions", "fleet", "", _text, "Fleet file; empty means fleet.yaml in the home, else the shipped fleet of 26."),
+    Key("sessions", "fleet", "", _text, "Fleet file; empty: fleet.yaml in the home, else the shipped fleet."),
     Key("sessions", "history_limit", 10000, _count, "Lines of scrollback tmux keeps per pane."),
-    Key("sessions", "shell", "", _text, "Shell for panes whose provider is not installed; empty means $SHELL, else /bin/sh."),
-    Key("sessions", "path", "", _text, "PATH to find agent CLIs on; empty means that of whoever ran `gaia up`."),
+    Key("sessions", "shell", "", _text, "Shell where no agent is installed; empty: $SHELL, else /bin/sh."),
+    Key("sessions", "path", "", _text, "PATH to find agent CLIs on; empty: that of whoever ran `gaia up`."),
     Key("jobs", "workers", 2, _count, "Workers of the job queue."),
     Key("processes", "stop_grace", 10.0, parse_duration, "How long a process may take to end after TERM before KILL."),
 )  # fmt: skip
 
 _BY_DOTTED = {key.dotted: key for key in KEYS}
+_VARIABLES = {key.variable for key in KEYS}
+_PREFIXES = tuple({f"GAIA_{key.section}_".upper() for key in KEYS})
 
 
 @dataclass(frozen=True)
@@ -149,6 +205,7 @@ def load(home: Home | None = None, environ: Mapping[str, str] | None = None) -> 
     environ = os.environ if environ is None else environ
     problems: list[Problem] = []
     file_values = _read_file(home.config_file, problems)
+    _check_variables(environ, problems)
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for key in KEYS:
@@ -161,7 +218,8 @@ def load(home: Home | None = None, environ: Mapping[str, str] | None = None) -> 
                 values[key.dotted], origins[key.dotted] = key.parse(raw), origin
             except InvalidInput as error:
                 hint = error.fix or f"{key.doc} Default: {key.default!r}."
-                problems.append(Problem(key.dotted, f"{origin}: {key.dotted}: {error.what}", hint))
+                place = f"{origin}: {key.dotted}" if origin != key.variable else origin
+                problems.append(Problem(key.dotted, f"{place}: {error.what}", hint))
     return Config(home, values, origins, tuple(problems))
 
 
@@ -191,6 +249,15 @@ def _read_file(path: Path, problems: list[Problem]) -> dict[str, Any]:
                 continue
             flat[dotted] = value
     return flat
+
+
+def _check_variables(environ: Mapping[str, str], problems: list[Problem]) -> None:
+    """A variable that looks like a setting and is none is a slip; others that begin with GAIA_ are not settings."""
+    for name in sorted(environ):
+        if name.startswith(_PREFIXES) and name not in _VARIABLES:
+            close = difflib.get_close_matches(name, _VARIABLES, n=1)
+            hint = f"Did you mean {close[0]}?" if close else "`gaia config` lists every key."
+            problems.append(Problem(name, f"there is no setting {name}", hint))
 
 
 def _sections() -> str:

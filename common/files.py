@@ -65,6 +65,9 @@ def managed_block(existing: str, block: str, *, name: str = "GAIA", comment: str
     return existing + separator + body
 
 
+_PROBE_S = 0.02
+
+
 @contextmanager
 def file_lock(path: Path, *, timeout: float = 0.0, what: str = "this") -> Iterator[None]:
     """Hold an exclusive flock on a file; the kernel drops it when the holder dies.
@@ -77,7 +80,8 @@ def file_lock(path: Path, *, timeout: float = 0.0, what: str = "this") -> Iterat
     Raises: Conflict that names the holder's pid.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + timeout
+    # who only asks whether it is held takes a shared lock for a moment: that is no holder
+    deadline = time.monotonic() + max(timeout, _PROBE_S)
     with open(path, "a+", encoding="utf-8") as file:
         while True:
             try:
@@ -85,7 +89,7 @@ def file_lock(path: Path, *, timeout: float = 0.0, what: str = "this") -> Iterat
                 break
             except BlockingIOError:
                 if time.monotonic() < deadline:
-                    time.sleep(0.05)
+                    time.sleep(0.05 if timeout else _PROBE_S / 5)
                     continue
                 file.seek(0)
                 holder = file.read().strip() or "an unknown process"

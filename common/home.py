@@ -7,6 +7,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.errors import InvalidInput
+
 DEFAULT_HOME = "~/.gaia"
 
 
@@ -67,7 +69,7 @@ class Home:
 
     @property
     def tmux_socket_name(self) -> str:
-        """Name for `tmux -L`: `gaia` for the default home, else with a digest of the path, so that two homes never fight."""
+        """Name for `tmux -L`: `gaia` for the default home, else with a digest of its path: two homes never fight."""
         if self.root == Path(DEFAULT_HOME).expanduser().resolve():
             return "gaia"
         return "gaia-" + hashlib.sha256(str(self.root).encode()).hexdigest()[:10]
@@ -76,12 +78,21 @@ class Home:
         """Make every directory that is missing, private to the user."""
         for directory in (
             self.root, self.data, self.data / "backups", self.run, self.locks, self.hubs, self.checkouts, self.trash,
-            self.salvage, self.processes, self.logs, self.sessions / "active", self.sessions / "history",
+            self.salvage, self.processes, self.logs, self.sessions, self.sessions / "active", self.sessions / "history",
         ):  # fmt: skip
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         return self
 
 
 def gaia_home() -> Home:
-    """The home in force: `$GAIA_HOME`, else `~/.gaia`, resolved to a real path."""
-    return Home(Path(os.environ.get("GAIA_HOME") or DEFAULT_HOME).expanduser().resolve())
+    """The home in force: `$GAIA_HOME`, else `~/.gaia`, resolved to a real path.
+
+    Raises: InvalidInput when it begins with the home of somebody there is not.
+    """
+    wanted = os.environ.get("GAIA_HOME") or DEFAULT_HOME
+    try:
+        return Home(Path(wanted).expanduser().resolve())
+    except (RuntimeError, OSError) as error:
+        raise InvalidInput(
+            f"GAIA's home {wanted} cannot be found", meaning=str(error), fix="Set GAIA_HOME to an absolute path."
+        ) from error

@@ -8,25 +8,45 @@ from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
+from django.db import IntegrityError
+from django.db.models import QuerySet
 
 from common.errors import Conflict, InvalidInput, NotFound
 from events import log
 from policy.models import Scope, Token, User
 
 OPERATOR = "operator"
+_LONGEST_NAME = 100
 
 
 def ensure_operator() -> User:
-    """The first start's operator account; it has no password until `first_password` gives it one."""
-    existing = User.objects.filter(is_superuser=True).order_by("pk").first()
+    """The operator's account: the oldest that may do everything, made at the first start.
+
+    It has no password until `first_password` gives it one.
+    """
+    existing = _operators().first()
     if existing is not None:
         return existing
-    with log.atomic():
-        user = User.objects.create_superuser(OPERATOR)
-        log.emit(
-            "user.created", subject=f"user/{user.username}", message=f"Operator account {user.username} was created"
-        )
+    try:
+        with log.atomic():
+            user = User.objects.create_superuser(_free_username())
+            log.emit(
+                "user.created", subject=f"user/{user.username}", message=f"Operator account {user.username} was created"
+            )
+    except IntegrityError:  # another start was faster
+        return _operators()[0]
     return user
+
+
+def _operators() -> QuerySet[User]:
+    return User.objects.filter(is_superuser=True, is_staff=True, is_active=True).order_by("pk")
+
+
+def _free_username() -> str:
+    """`operator`, or with a number when somebody took the rights of that account away."""
+    taken = set(User.objects.filter(username__startswith=OPERATOR).values_list("username", flat=True))
+    names = (OPERATOR if number == 1 else f"{OPERATOR}{number}" for number in range(1, len(taken) + 2))
+    return next(name for name in names if name not in taken)
 
 
 def first_password(user: User) -> str | None:
@@ -65,9 +85,20 @@ def issue_token(user: User, name: str, *, scopes: list[str] | None = None, lifet
     """Make a token and return its text, which is shown once and stored only as a digest.
 
     Args:
+        name: what it is for, at most 100 characters; several may share one and are revoked together.
+        scopes: of `Scope`; None means all.
         lifetime: until it expires; None means the default of 90 days.
+
+    Raises: InvalidInput for a name that is none, or an unknown scope.
     """
-    chosen = [Scope(scope).value for scope in scopes] if scopes else [Scope.READ.value, Scope.OPERATE.value]
+    if not 1 <= len(name.strip()) <= _LONGEST_NAME or not name.isprintable():
+        raise InvalidInput(
+            f"{name[:120]!r} cannot be a token's name", fix=f"Use one line of at most {_LONGEST_NAME} characters."
+        )
+    unknown = set(scopes or []) - set(Scope.values)
+    if unknown:
+        raise InvalidInput(f"there is no scope {', '.join(sorted(unknown))}", fix=f"Scopes: {', '.join(Scope.values)}.")
+    chosen = [scope for scope in Scope.values if scopes is None or scope in scopes]
     options: dict[str, Any] = {"expiry": lifetime} if lifetime else {}
     with log.atomic():
         _, text = Token.objects.create(user, name=name, scopes=chosen, **options)
@@ -78,7 +109,8 @@ def issue_token(user: User, name: str, *, scopes: list[str] | None = None, lifet
 def revoke_tokens(name: str) -> int:
     """Revoke every token of that name; how many there were."""
     with log.atomic():
-        count, _ = Token.objects.filter(name=name).delete()
+        _, deleted = Token.objects.filter(name=name).delete()
+        count: int = deleted.get(Token._meta.label, 0)
         if count:
             log.emit("token.revoked", subject=f"token/{name}", message=f"Token {name} was revoked")
     return count

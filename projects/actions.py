@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from django.db import IntegrityError
+
 from common.errors import Conflict, NotFound
 from common.names import check_name
 from common.redaction import mask_url
@@ -30,25 +32,27 @@ def register(name: str, source: str, *, root: Path, base_port: int) -> Project:
                 fix="Give the other repository another name with --project.",
             )
         return known
-    with log.atomic():
-        project = Project.objects.create(name=name, source=source, root=str(root), base_port=base_port)
-        log.emit(
-            "project.registered", subject=f"project/{name}", message=f"Project {name} was registered from {source}"
-        )
+    try:
+        with log.atomic():
+            project = Project.objects.create(name=name, source=source, root=str(root), base_port=base_port)
+            log.emit(
+                "project.registered", subject=f"project/{name}", message=f"Project {name} was registered from {source}"
+            )
+    except IntegrityError:  # somebody else was faster: the same, or a conflict
+        return register(name, source, root=root, base_port=base_port)
     return project
 
 
 def record_default_branch(project: Project, branch: str) -> None:
     """What the hub says the project's main line is."""
-    if project.default_branch == branch:
-        return
     with log.atomic():
-        Project.objects.filter(pk=project.pk).update(default_branch=branch)
-        log.emit(
-            "project.default_branch_changed",
-            subject=f"project/{project.name}",
-            message=f"The default branch of {project.name} is {branch}",
-        )
+        changed = Project.objects.filter(pk=project.pk).exclude(default_branch=branch).update(default_branch=branch)
+        if changed:
+            log.emit(
+                "project.default_branch_changed",
+                subject=f"project/{project.name}",
+                message=f"The default branch of {project.name} is {branch}",
+            )
     project.default_branch = branch
 
 
@@ -57,15 +61,15 @@ def find(name: str | None) -> Project:
 
     Raises: NotFound that lists what there is.
     """
-    names = list(Project.objects.values_list("name", flat=True))
-    if name is None and len(names) == 1:
-        name = names[0]
-    project = Project.objects.filter(name=name).first() if name else None
-    if project is None:
-        have = f"Projects: {', '.join(names)}." if names else "There is none yet."
-        raise NotFound(
-            f"there is no project {name!r}" if name else "which project is meant is not clear",
-            meaning=have,
-            fix="Name it with --project." if names else "Make one: gaia env setup --source PATH-OR-URL.",
-        )
-    return project
+    projects = {project.name: project for project in Project.objects.all()}
+    if name is None and len(projects) == 1:
+        return next(iter(projects.values()))
+    if name in projects:
+        return projects[name]
+    if not projects:
+        raise NotFound("there is no project yet", fix="Make one: gaia env setup --source PATH-OR-URL.")
+    raise NotFound(
+        f"there is no project {name!r}" if name is not None else "there are several projects",
+        meaning=f"Projects: {', '.join(projects)}.",
+        fix="Name one with --project.",
+    )

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import pytest
+
+from common.redaction import mask_url
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("https://me:secret@host/x.git", "https://me:***@host/x.git"),
+        ("postgresql://gaia:pa%40ss@db:5432/gaia", "postgresql://gaia:***@db:5432/gaia"),
+        ("clone of https://abcdefghijklmnopqrstuvwxyz@host/x failed", "clone of https://***@host/x failed"),
+        ("two: http://a:b@c/ and ssh://d:e@f/", "two: http://a:***@c/ and ssh://d:***@f/"),
+        ("https://:token@host/", "https://:***@host/"),
+        ("git@host:project.git", "git@host:project.git"),
+        ("https://host/path?a=b@c", "https://host/path?a=b@c"),
+        ("no address at all", "no address at all"),
+    ],
+)
+def test_passwords_in_addresses_are_masked(text: str, masked: str) -> None:
+    assert mask_url(text) == masked
