@@ -8,6 +8,7 @@ Fixtures for all: `home`, `acting`, `operator`, `start_web`, `running_web`, `liv
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import sys
@@ -35,6 +36,14 @@ for _name in [name for name in os.environ if name.startswith("GAIA_") and name !
     del os.environ[_name]
 _HOME = Path(tempfile.mkdtemp(prefix="gaia-")).resolve()
 os.environ["GAIA_HOME"] = str(_HOME)
+
+
+def _remove_home(owner: int) -> None:
+    if os.getpid() == owner:  # a forked child has no business with it
+        shutil.rmtree(_HOME, ignore_errors=True)
+
+
+atexit.register(_remove_home, os.getpid())  # pytest_unconfigure is not asked when pytest cannot even begin
 if _SERVER_URL:
     os.environ["GAIA_DATABASE_URL"] = database.worker_url(_SERVER_URL)
 os.environ["DJANGO_SETTINGS_MODULE"] = "gaia_site.settings"
@@ -56,7 +65,7 @@ def pytest_xdist_setupnodes() -> None:
 
 def pytest_unconfigure() -> None:
     connections.close_all()
-    shutil.rmtree(_HOME, ignore_errors=True)
+    _remove_home(os.getpid())
 
 
 @pytest.fixture(scope="session")
