@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
 from common.names import check_name
 from sessions.drivers import tmux_process
 from sessions.drivers.tmux_capture import page_line, read_pages
@@ -303,29 +305,31 @@ class TmuxServer:
         return tuple(target for target in ids if target in missing)
 
     def kill_server(self) -> bool:
-        """End this server with all its sessions, and make sure of it.
+        """End this server with all its sessions, and make sure of it; one that lost its socket, too.
 
         Returns: False when none ran.
         Raises: TmuxError when the server does not end even by SIGKILL.
         """
-        import psutil
-
-        pid = tmux_process.listening_pid(self.socket_path) or self._lost_pid()
         self._last_seen = None
-        if pid is None:
-            self._remove_dead_socket()
-            return False
-        with suppress(psutil.NoSuchProcess):
-            process = psutil.Process(pid)
+        answering = tmux_process.listening_pid(self.socket_path)
+        pids = dict.fromkeys([*([answering] if answering else []), *self._living_pids()])
+        for pid in pids:
+            with suppress(psutil.NoSuchProcess):
+                process = psutil.Process(pid)
+                if pid == answering:
+                    self._tell_to_end(process)
+                else:
+                    process.terminate()  # its socket was deleted; SIGTERM ends it in the same way
+                tmux_process.end(process, grace=TIMEOUT)
+        self._remove_dead_socket()
+        return bool(pids)
+
+    def _tell_to_end(self, process: psutil.Process) -> None:
+        with suppress(NoServer):
             try:
                 self._client.call(["kill-server"], timeout=SNAPSHOT_TIMEOUT)
-            except NoServer:
-                process.terminate()  # its socket was deleted; SIGTERM ends it in the same way
             except TmuxHung:
                 process.kill()
-            tmux_process.end(process, grace=TIMEOUT)
-        self._remove_dead_socket()
-        return True
 
     def _remove_dead_socket(self) -> None:
         if tmux_process.listening_pid(self.socket_path) is None:
@@ -340,8 +344,7 @@ class TmuxServer:
         Returns: True when it answers on the socket; False when the process is not this server, or another one has
             taken the socket.
         """
-        tmpdir = str(self.socket_path.parent.parent)
-        if not tmux_process.is_server(pid, self.socket_name, tmpdir):
+        if not tmux_process.is_server(pid, self.socket_name, self._tmpdir):
             return False
         return tmux_process.revive(pid, self.socket_path, timeout=SNAPSHOT_TIMEOUT)
 
@@ -349,16 +352,19 @@ class TmuxServer:
         """Bring back a server that lives without its socket; a second one beside it would hide all its sessions."""
         if tmux_process.listening_pid(self.socket_path) is not None:
             return False
-        pid = self._lost_pid()
-        return pid is not None and self.revive(pid)
-
-    def _lost_pid(self) -> int | None:
         if self._last_seen is not None:
-            return self._last_seen.pid
+            return self.revive(self._last_seen.pid)
         if self._searched:  # the list of processes is long: once is enough, from then on the server's pid is known
-            return None
+            return False
         self._searched = True
-        return tmux_process.find_server(self.socket_name, str(self.socket_path.parent.parent))
+        return any(self.revive(pid) for pid in self._living_pids())
+
+    def _living_pids(self) -> list[int]:
+        return tmux_process.find_servers(self.socket_name, self._tmpdir)
+
+    @property
+    def _tmpdir(self) -> str:
+        return str(self.socket_path.parent.parent)
 
     # For people
 

@@ -91,7 +91,7 @@ def create_line(index: int, session: NewSession, path: str) -> str:
     """
     target = f"={session.name}:"
     variables = {"PATH": path} | dict(session.env)
-    words = ["-d", "-E", "-s", session.name, "-x", str(session.width), "-y", str(session.height)]
+    words = ["-d", "-s", session.name, "-x", str(session.width), "-y", str(session.height)]
     words += ["-c", literal_format(str(session.cwd))]
     for name, value in variables.items():
         words += ["-e", f"{name}={value}"]

@@ -47,12 +47,13 @@ def is_server(pid: int, socket_name: str, tmpdir: str) -> bool:
         return False
 
 
-def find_server(socket_name: str, tmpdir: str) -> int | None:
-    """A living server for this socket name, found among the processes; for when its socket was deleted."""
-    for process in psutil.process_iter(["name"]):
-        if (process.info["name"] or "").startswith("tmux: server") and is_server(process.pid, socket_name, tmpdir):
-            return int(process.pid)
-    return None
+def find_servers(socket_name: str, tmpdir: str) -> list[int]:
+    """The living servers for this socket name, found among the processes; for when a socket was deleted."""
+    return [
+        int(process.pid)
+        for process in psutil.process_iter(["name"])
+        if (process.info["name"] or "").startswith("tmux: server") and is_server(process.pid, socket_name, tmpdir)
+    ]
 
 
 def revive(pid: int, path: Path, *, timeout: float) -> bool:

@@ -52,8 +52,7 @@ def make_server(tmux_dir: Path) -> Iterator[ServerMaker]:
 
     yield make
     for server in servers:  # servers whose socket a test has deleted
-        pid = tmux_process.find_server(server.socket_name, str(tmux_dir))
-        if pid is not None:
+        for pid in tmux_process.find_servers(server.socket_name, str(tmux_dir)):
             os.kill(pid, signal.SIGKILL)
 
 

@@ -334,7 +334,23 @@ def test_a_server_without_socket_can_be_ended(make_server: ServerMaker, start: S
     assert identity is not None
     server.socket_path.unlink()
     assert make_server().kill_server()
-    assert tmux_process.find_server(server.socket_name, str(server.socket_path.parent.parent)) is None
+    assert tmux_process.find_servers(server.socket_name, str(server.socket_path.parent.parent)) == []
+    assert not make_server().kill_server()
+
+
+def test_a_server_that_has_the_socket_now_keeps_it(server: TmuxServer, start: Start) -> None:
+    """SIGUSR1 would make the older one take it away."""
+    start("older")
+    older = server.snapshot().server
+    assert older is not None
+    server.socket_path.unlink()
+    argv = ["tmux", "-L", "t", "-f", "/dev/null", "new-session", "-d", "-s", "newer", "/bin/cat"]
+    subprocess.run(argv, env=dict(server.environment), check=True, timeout=10)
+    assert not server.revive(older.pid)
+    snapshot = server.snapshot()
+    assert [pane.session_name for pane in snapshot.panes] == ["newer"]
+    assert server.kill_server(), "both"
+    assert tmux_process.find_servers("t", str(server.socket_path.parent.parent)) == []
 
 
 def test_only_a_server_of_this_socket_is_signalled(
