@@ -22,7 +22,7 @@ from processes.drivers.table import Row, table
 Progress = Callable[[str], None]
 
 _SHIM_PATIENCE = 2.0  # seconds for the shim to note the end once nobody else is left
-_SWEEP_PATIENCE = 5.0  # seconds of killing before those who remain are called survivors
+_KILL_PATIENCE = 5.0  # seconds of killing before those who remain are called survivors
 _RESCAN = 0.25  # seconds after which the process table is read again though nothing was reported
 _RESCAN_SOON = 0.01  # seconds, while the shim is just starting or ending its command
 _PASSES_SPARING_SHIM = 10  # then the whole group is killed at once: that outruns whoever forks faster than we kill
@@ -67,9 +67,10 @@ class _Stop:
 
     def run(self, grace: float) -> StopReport:
         self._ask(time.monotonic() + grace)
-        self._kill_members()
-        self._end_shim()
-        survivors = self._sweep()
+        deadline = time.monotonic() + _KILL_PATIENCE
+        if self._kill_members(deadline):
+            self._end_shim()
+        survivors = self._sweep(deadline + _SHIM_PATIENCE)
         return StopReport(ended=not survivors, killed=tuple(self._killed), survivors=tuple(survivors))
 
     def _members(self) -> list[Row]:
@@ -136,22 +137,24 @@ class _Stop:
 
     # -- killing
 
-    def _kill_members(self) -> None:
-        """KILL everybody but the shim, until nobody is left or the time is up."""
-        deadline = time.monotonic() + _SWEEP_PATIENCE
+    def _kill_members(self, deadline: float) -> bool:
+        """KILL everybody but the shim; True when nobody is left before the time is up."""
         passes = 0
-        while (members := self._members()) and time.monotonic() < deadline:
+        while members := self._members():
+            if time.monotonic() >= deadline:
+                return False
             if passes == 0:
                 self._say(f"killing {len(members)} that did not end: {', '.join(str(row.pid) for row in members)}")
             if passes >= _PASSES_SPARING_SHIM:
                 self._kill_group([row.pid for row in members if row.group == self._shim.pid])
             self._kill(Identity.of(row) for row in members)
             passes += 1
+        return True
 
     def _kill(self, targets: Iterable[Identity]) -> None:
-        sent = [target for target in targets if _send(target, signal.SIGKILL)]
-        self._killed.update((target.pid, None) for target in sent)
-        _wait_until_ended(sent, _RESCAN)
+        targets = list(targets)
+        self._killed.update((target.pid, None) for target in targets if _send(target, signal.SIGKILL))
+        _wait_until_ended(targets, _RESCAN)
 
     def _kill_group(self, pids: list[int]) -> None:
         """KILL the whole group in one go; its number cannot be another's while one of ours is in it."""
@@ -169,17 +172,19 @@ class _Stop:
             self._say("the shim did not exit and is killed")
             self._kill([self._shim])
 
-    def _sweep(self) -> list[int]:
-        """Kill who came up meanwhile, until two looks in a row find nobody. Returns the pids that remain."""
-        deadline = time.monotonic() + _SWEEP_PATIENCE
+    def _sweep(self, deadline: float) -> list[int]:
+        """Kill who came up meanwhile, until two looks in a row find nobody. Returns the pids that remain.
+
+        While somebody of it survives, so does the shim: it has the lock, and a second start is not to be.
+        """
         while self._empty_looks < 2:
             left = [Identity.of(row) for row in self._members()]
-            left += [self._shim] if alive(self._shim) else []
-            if left and time.monotonic() >= deadline:
-                pids = sorted(one.pid for one in left)
+            shim = [self._shim] if alive(self._shim) else []
+            if (left or shim) and time.monotonic() >= deadline:
+                pids = sorted(one.pid for one in left + shim)
                 self._say(f"still there: {', '.join(map(str, pids))}")
                 return pids
-            self._kill(left)
+            self._kill(left or shim)
         return []
 
 

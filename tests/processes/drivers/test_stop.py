@@ -274,19 +274,28 @@ def test_process_that_one_of_ours_started_under_another_token_lives_on(place: Pl
 
 
 def test_survivors_are_named(place: Place, until: Until, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whom we may not signal (a setuid program, say) is reported, not passed over."""
-    spec, spawned = place.sh("echo $$ >command; exec sleep 100")
+    """Whom we may not kill (a setuid program, or one stuck in the kernel) is reported, and the lock stays held."""
+    spec, spawned = place.sh("trap '' TERM; echo $$ >command; exec sleep 100")
     command = until(lambda: place.pid_in("command"))
-    monkeypatch.setattr(stopping, "_SWEEP_PATIENCE", 0.1)
+    monkeypatch.setattr(stopping, "_KILL_PATIENCE", 0.1)
     monkeypatch.setattr(stopping, "_SHIM_PATIENCE", 0.1)
+    real = os.pidfd_open
 
-    def refuse(*_: object) -> None:
+    def refuse(pid: int, flags: int = 0) -> int:
+        if pid == command:
+            raise PermissionError(1, "Operation not permitted")
+        return real(pid, flags)
+
+    def kill(pid: int, number: int) -> None:
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(signal, "pidfd_send_signal", refuse)
-    monkeypatch.setattr(os, "killpg", refuse)
-    report = stop(spawned.identity, token=spec.token, grace=0)
-    assert report == StopReport(ended=False, killed=(), survivors=(spawned.pid, command))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pidfd_open", refuse)
+        patch.setattr(os, "kill", kill)
+        report = stop(spawned.identity, token=spec.token, grace=0)
+    assert report == StopReport(ended=False, killed=(), survivors=tuple(sorted((spawned.pid, command))))
+    assert liveness.lock_held(spec.lock)
+    assert halt(spec, spawned, 0).killed == (command,)  # and can be stopped later
 
 
 def test_works_without_pidfds_and_proc(place: Place, until: Until, monkeypatch: pytest.MonkeyPatch) -> None:
