@@ -88,9 +88,11 @@ def _remove(directory: Path) -> None:
     """The marker goes last: a git that outlived its dead parent may write behind our back, and then the rest has to
     be recognised by the next run."""
     with suppress(OSError):
-        for name in os.listdir(directory):
-            if name != _MARKER:
-                shutil.rmtree(directory / name, ignore_errors=True)
+        for entry in directory.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            elif entry.name != _MARKER:
+                entry.unlink()
         if os.listdir(directory) in ([], [_MARKER]):
             shutil.rmtree(directory, ignore_errors=True)
 

@@ -361,7 +361,7 @@ def path_without(directory: Path, *missing: str) -> str:
 
 @pytest.mark.parametrize(
     "missing",
-    [("curl",), ("curl", "wget"), ("flock", "setsid"), ("ss",), ("ss", "lsof")],
+    [("curl", "ss"), ("curl", "wget", "flock", "setsid", "ss", "lsof")],
     ids=lambda names: " ".join(names),
 )
 def test_scripts_work_without_some_programs(demo: Checkout, tmp_path: Path, missing: tuple[str, ...]) -> None:
