@@ -66,8 +66,24 @@ def emit(kind: str, *, subject: str, message: str, level: str = Level.INFO, **da
             f"emit({kind!r}) outside of events.log.atomic(): the change and its event must commit together"
         )
     blocks[-1].append(
-        Event(kind=kind, subject=subject, message=mask_url(message), level=level, data=data, actor=current_actor())
+        Event(
+            kind=kind,
+            subject=subject,
+            message=mask_url(message),
+            level=level,
+            data=_masked(data),
+            actor=current_actor(),
+        )
     )
+
+
+def _masked(value: Any) -> Any:
+    """The same data with credentials in URLs masked, at any depth."""
+    if isinstance(value, str):
+        return mask_url(value)
+    if isinstance(value, dict):
+        return {key: _masked(each) for key, each in value.items()}
+    return [_masked(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _insert(events: list[Event]) -> None:

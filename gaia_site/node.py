@@ -61,7 +61,7 @@ def parts(port: int | None = None) -> tuple[Part, ...]:
         sys.executable, "-m", "uvicorn", "gaia_site.asgi:application",
         "--host", config["server.host"], "--port", str(chosen),
         # it ends its open streams within two seconds when told to stop, or it never would
-        "--timeout-graceful-shutdown", "2", "--no-access-log", "--lifespan", "off", "--log-level", "warning",
+        "--timeout-graceful-shutdown", "2", "--ws-max-size", "65536", "--no-access-log", "--lifespan", "off", "--log-level", "warning",
     )  # fmt: skip
     jobs = (sys.executable, str(settings.BASE_DIR / "manage.py"), "jobs")
     return Part(WEB, web, chosen, "web"), Part(JOBS, jobs, None, "jobs")
