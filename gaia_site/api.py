@@ -16,6 +16,8 @@ from environments.overview import environments_overview
 from gaia_site import multi_env
 from processes.drivers.liveness import lock_held
 from sessions.api import GroupSerializer
+from sessions.configured import fleet
+from sessions.overview import groups_overview
 
 _Totals = inline_serializer(
     "Totals",
@@ -36,7 +38,11 @@ _Status = inline_serializer(
     },
 )
 _Health = inline_serializer(
-    "Health", {"verdict": serializers.CharField(), "reasons": serializers.ListField(child=serializers.CharField())}
+    "Health",
+    {
+        "verdict": serializers.ChoiceField(choices=["healthy", "unhealthy"]),
+        "reasons": serializers.ListField(child=serializers.CharField()),
+    },
 )
 
 
@@ -65,7 +71,7 @@ def environments(request: Request) -> Response:
 @api_view(["GET"])
 def pr_groups(request: Request) -> Response:
     """The groups that review, implement and integrate changes."""
-    return Response(multi_env.status()["pr_groups"])
+    return Response(multi_env.only_pr(groups_overview(fleet())))
 
 
 @extend_schema(responses=_Health)

@@ -7,15 +7,25 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core import checks
+from django.core.checks import CheckMessage, register
 
 
 @register()
 def check_configuration(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """gaia.E001: a setting in config.toml or GAIA_* that cannot be used; its default is in force."""
-    return [
-        Error(problem.message, hint=problem.hint, id="gaia.E001", obj=problem.key) for problem in settings.GAIA_PROBLEMS
-    ]
+    found = settings.GAIA_PROBLEMS
+    return [checks.Error(problem.message, hint=problem.hint, id="gaia.E001", obj=problem.key) for problem in found]
+
+
+@register()
+def check_fleet(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """gaia.W002: the fleet file or a provider's has a mistake; the fleet is shown as it was and cannot be started."""
+    from sessions.configured import fleet_problem
+
+    problem = fleet_problem()
+    hint = "Mend the line; sessions/fleets/default.yaml shows how a fleet is written."
+    return [checks.Warning(problem, hint=hint, id="gaia.W002")] if problem else []
 
 
 @register(deploy=True)
@@ -25,4 +35,4 @@ def check_exposure(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
     if host in {"127.0.0.1", "localhost", "::1"} or public.startswith("https://"):
         return []
     hint = "Put a TLS proxy in front and set server.public_url to its https:// origin."
-    return [Warning(f"The console listens on {host} without TLS.", hint=hint, id="gaia.W001")]
+    return [checks.Warning(f"The console listens on {host} without TLS.", hint=hint, id="gaia.W001")]

@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from common.errors import InvalidInput
 from common.home import Home
+from common.redaction import mask_url
 
 _SQLITE_PRAGMAS = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-16000;"
 
@@ -18,16 +19,16 @@ def database_settings(url: str, home: Home) -> dict[str, Any]:
         url: `postgresql://USER:PASSWORD@HOST:PORT/NAME?option=value`, or empty for SQLite in the home.
         home: where SQLite's file lies.
 
-    Raises: InvalidInput when the URL is of another kind.
+    Raises: InvalidInput when the URL is of another kind; `common.config` has refused such a one before.
     """
     if not url:
         return sqlite_settings(str(home.database))
     parts = urlsplit(url)
-    if parts.scheme == "sqlite":
+    if parts.scheme == "sqlite" and parts.path.strip("/"):
         return sqlite_settings(unquote(parts.path))
     if parts.scheme not in {"postgres", "postgresql"} or not parts.path.strip("/"):
         raise InvalidInput(
-            f"database.url has the scheme {parts.scheme!r}" if parts.scheme else "database.url is not a URL",
+            f"{mask_url(url)!r} is not the URL of a database GAIA can use",
             fix="Write postgresql://USER:PASSWORD@HOST:PORT/NAME, or leave it empty for SQLite.",
         )
     options = dict(parse_qsl(parts.query))

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.template.loader import render_to_string
 from rest_framework import exceptions
@@ -42,11 +42,11 @@ def problem_details(error: Exception, context: dict[str, Any]) -> Response | Non
     """REST framework's exception handler."""
     if isinstance(error, GaiaError):
         set_rollback()
-        return Response(of_gaia_error(error), status=error.status, content_type=PROBLEM_TYPE)
-    if isinstance(error, OperationalError):
+        return _as_problem(Response(of_gaia_error(error), status=error.status), context)
+    if isinstance(error, OperationalError | InterfaceError):
         set_rollback()
         body = problem(503, title="The database does not answer", detail=str(error), code="database", fix="Try again.")
-        return Response(body, status=503, content_type=PROBLEM_TYPE, headers={"Retry-After": "1"})
+        return _as_problem(Response(body, status=503, headers={"Retry-After": "1"}), context)
     if isinstance(error, ValidationError):
         error = exceptions.ValidationError(getattr(error, "message_dict", error.messages))
     response = exception_handler(error, context)
@@ -54,14 +54,22 @@ def problem_details(error: Exception, context: dict[str, Any]) -> Response | Non
         return None
     title = HTTPStatus(response.status_code).phrase
     if isinstance(error, exceptions.ValidationError):
-        body = problem(
+        response.data = problem(
             response.status_code, title="The request is not valid", code="invalid_input", errors=response.data
         )
     else:
         detail = error.detail if isinstance(error, exceptions.APIException) else str(error) or title
-        body = problem(response.status_code, title=title, detail=str(detail), code=getattr(error, "default_code", ""))
-    response.data = body
-    response.content_type = PROBLEM_TYPE
+        response.data = problem(
+            response.status_code, title=title, detail=str(detail), code=getattr(error, "default_code", "")
+        )
+    return _as_problem(response, context)
+
+
+def _as_problem(response: Response, context: dict[str, Any]) -> Response:
+    """Say that it is a problem, except where it becomes a page or YAML: that is about one."""
+    renderer = getattr(context.get("request"), "accepted_renderer", None)
+    if renderer is None or renderer.media_type == "application/json":
+        response.content_type = PROBLEM_TYPE
     return response
 
 
@@ -104,3 +112,18 @@ def refused(request: HttpRequest, exception: Exception | None = None) -> HttpRes
     from django.views.defaults import permission_denied
 
     return permission_denied(request, exception or PermissionDenied())
+
+
+def broken(request: HttpRequest) -> HttpResponse:
+    """500, a defect of GAIA's own, as `not_found`."""
+    if request.path.startswith("/api/"):
+        body = problem(
+            500,
+            title="GAIA made a mistake",
+            detail="The request may have been carried out in part.",
+            fix="The log of the console (gaia/web) says what happened; please report it.",
+        )
+        return JsonResponse(body, status=500, content_type=PROBLEM_TYPE)
+    from django.views.defaults import server_error
+
+    return server_error(request)

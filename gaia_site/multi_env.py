@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from environments.overview import environments_overview
-from sessions.actions.start import fleet
-from sessions.overview import groups_overview, sessions_overview
+from gaia_site import platform
+from sessions.configured import fleet, fleet_problem
+from sessions.overview import groups_overview, missing_overview, sessions_overview
 
 PR_GROUPS = ("pr_review", "pr_implementation", "pr_integration")
 
@@ -23,9 +24,14 @@ def status() -> dict[str, Any]:
         },
         "directories": [without_stages(environment) for environment in environments],
         "environments": [stage for environment in environments for stage in environment["stages"]],
-        "pr_groups": [group for group in groups if group["key"] in PR_GROUPS],
+        "pr_groups": only_pr(groups),
         "groups": groups,
     }
+
+
+def only_pr(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that review, implement and integrate changes."""
+    return [group for group in groups if group["key"] in PR_GROUPS]
 
 
 def without_stages(environment: dict[str, Any]) -> dict[str, Any]:
@@ -35,17 +41,30 @@ def without_stages(environment: dict[str, Any]) -> dict[str, Any]:
 
 def health() -> dict[str, Any]:
     """An overall verdict with its reasons: what is damaged, failed or gone right now."""
-    reasons: list[str] = []
-    for environment in environments_overview():
-        name = environment["directory"]
-        if environment["state"] != "ready":
-            reasons.append(f"{name} is {environment['state']}: {environment['problem'] or 'not ready yet'}")
-        if environment["git"] and environment["git"]["error"]:
-            reasons.append(f"git in {name}: {environment['git']['error']}")
-        for stage in environment["stages"]:
-            if stage["state"] == "failed":
-                reasons.append(f"stage {stage['name']} of {name} failed: {stage['problem'] or 'see its log'}")
-    reasons += [
-        f"session {one['name']}: its program has ended" for one in sessions_overview() if one["state"] == "exited"
-    ]
+    reasons = problems()
+    if not platform.daemon_runs():
+        reasons.insert(0, "the node daemon does not run, so what is shown may be old")
     return {"verdict": "unhealthy" if reasons else "healthy", "reasons": reasons}
+
+
+def problems() -> list[str]:
+    """What is wrong with environments, stages and sessions, a sentence each."""
+    found: list[str] = []
+    for environment in environments_overview():
+        found += _environment_problems(environment)
+    found += [f"session {one['name']}: its program has ended" for one in sessions_overview(state="exited")]
+    found += [f"session {one['name']} is {one['state']}: {one['problem']}" for one in missing_overview(fleet())]
+    return [*found, f"the fleet file: {mistake}"] if (mistake := fleet_problem()) else found
+
+
+def _environment_problems(environment: dict[str, Any]) -> list[str]:
+    name = environment["directory"]
+    found = []
+    if environment["state"] != "ready":
+        found.append(f"{name} is {environment['state']}: {environment['problem'] or 'not ready yet'}")
+    if environment["git"] and environment["git"]["error"]:
+        found.append(f"git in {name}: {environment['git']['error']}")
+    for stage in environment["stages"]:
+        if stage["state"] == "failed":
+            found.append(f"stage {stage['name']} of {name} failed: {stage['problem'] or 'see its log'}")
+    return found

@@ -3,12 +3,13 @@
 from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from gaia_site import api
 
 handler404 = "gaia_site.errors.not_found"
 handler403 = "gaia_site.errors.refused"
+handler500 = "gaia_site.errors.broken"
 
 urlpatterns = [
     path("", RedirectView.as_view(url="/admin/")),
@@ -24,7 +25,8 @@ urlpatterns = [
     path("api/", include("processes.api")),
     path("api/", include("sessions.api")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    # split: its script comes in a request of its own, inline the content security policy would stop it
+    path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("admin/", include("gaia_site.console.urls")),
     path("admin/", admin.site.urls),
 ]

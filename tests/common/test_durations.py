@@ -25,8 +25,8 @@ def test_what_is_none(text: str | float) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0 s"), (8.9, "8 s"), (65, "1 min"), (120, "2 min"), (3600, "1 h"), (11_100, "3 h 5 min"), (352_800, "4 d 2 h"),
-     (-3, "0 s"), (86_400 + 61, "1 d 1 min")],
+    [(0, "0 s"), (8.9, "8 s"), (65, "1 min"), (120, "2 min"), (3600, "1 h"), (11_100, "3 h 5 min"),
+     (352_800, "4 d 2 h"), (-3, "0 s"), (86_400 + 61, "1 d 1 min")],
 )  # fmt: skip
 def test_durations_for_people(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text

@@ -15,8 +15,8 @@ def test_good_names(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "proposal"),
-    [("two words", "two-words"), ("..", ""), ("../etc", "etc"), ("a:b", "a-b"), ("a.b", "a-b"), ("-x", "x"), ("_x", "x"),
-     ("", ""), ("x" * 65, "x" * 64), ("Über", "Uber"), ("a/b", "a-b"), ("a\n", "a"), ("日本", "")],
+    [("two words", "two-words"), ("..", ""), ("../etc", "etc"), ("a:b", "a-b"), ("a.b", "a-b"), ("-x", "x"),
+     ("_x", "x"), ("", ""), ("x" * 65, "x" * 64), ("Über", "Uber"), ("a/b", "a-b"), ("a\n", "a"), ("日本", "")],
 )  # fmt: skip
 def test_bad_names_come_with_a_proposal(name: str, proposal: str) -> None:
     with pytest.raises(InvalidInput) as caught:
