@@ -95,8 +95,8 @@ def parse_listing(text: str, nonce: str) -> Snapshot:
 
     Raises: TmuxError when it is no such listing.
     """
-    head, *rows = ("\n" + text).split(f"\n{nonce}\t")
-    server = _SERVER.fullmatch(head.strip("\n"))
+    head, *rows = text.split(f"\n{nonce}\t")
+    server = _SERVER.fullmatch(head)
     if server is None:
         raise TmuxError(f"tmux answered something that is no listing: {text[:120]!r}")
     panes: dict[str, PaneFacts] = {}

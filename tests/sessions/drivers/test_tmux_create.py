@@ -235,6 +235,14 @@ def test_more_than_one_conversation_full_of_sessions_keeps_its_order(server: Tmu
     assert found == {session.name: session.gaia_id for session in batch}
 
 
+def test_the_server_keeps_no_directory_busy(server: TmuxServer, start: Start) -> None:
+    """It would keep the one it was started in from being unmounted."""
+    start("a")
+    identity = server.snapshot().server
+    assert identity is not None
+    assert psutil.Process(identity.pid).cwd() == "/"
+
+
 def test_of_100_creators_of_one_name_one_wins(make_server: ServerMaker, tmux_dir: Path) -> None:
     """They start the server, too, all at once."""
     results: list[Created | CreateFailed] = []
