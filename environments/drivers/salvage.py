@@ -15,12 +15,11 @@ checkout that it does not know, submodules with work of their own) goes into an 
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -29,34 +28,12 @@ from common.run import run
 from environments.drivers.git import GitError, Repository, bare, checkout
 from environments.drivers.snapshot import SNAPSHOT_S, commit_changes, find_changes, write_patch
 from environments.drivers.trash import move_to_trash, purge_trash, stamp
+from environments.drivers.work import SALVAGE_ROOT, Work, busy_submodules, find_tips, find_unpushed, find_work
 
 __all__ = ["Restored", "Salvage", "Work", "find_work", "move_to_trash", "purge_trash", "restore", "salvage"]
 
-_ROOT = "refs/salvage/"
 # Work is brought to safety whatever the hub's hooks and checks say of it.
 _RECEIVE = "git -c core.hooksPath=/dev/null -c receive.fsckObjects=false -c transfer.fsckObjects=false receive-pack"
-_UNFINISHED = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "REBASE_HEAD")
-
-
-@dataclass(frozen=True)
-class Work:
-    """What would be lost with a checkout.
-
-    Args:
-        unpushed: ref (`heads/env/dev1`, `detached`, `stash/0`, `tags/v1`) → commits that the hub lacks.
-        uncommitted: tracked files with changes.
-        untracked: files that git does not know and does not ignore.
-        nested: repositories inside the checkout with work that only they have.
-    """
-
-    unpushed: Mapping[str, int] = field(default_factory=dict)
-    uncommitted: int = 0
-    untracked: int = 0
-    nested: tuple[str, ...] = ()
-
-    @property
-    def anything(self) -> bool:
-        return bool(self.unpushed or self.uncommitted or self.untracked or self.nested)
 
 
 @dataclass(frozen=True)
@@ -99,22 +76,6 @@ class Restored:
     stashes: int
 
 
-def find_work(path: Path, hub: Path) -> Work:
-    """Look for what would be lost if a checkout were gone; changes nothing.
-
-    Raises: GitError when the repository cannot be read.
-    """
-    repository = checkout(path)
-    changes = find_changes(repository)
-    tips = _tips(repository)
-    return Work(
-        unpushed=_unpushed(repository, hub, tips),
-        uncommitted=len(changes.uncommitted),
-        untracked=len(changes.untracked),
-        nested=(*changes.nested, *_busy_submodules(path)),
-    )
-
-
 def salvage(path: Path, hub: Path, *, name: str, directory: Path, now: datetime | None = None) -> Salvage | None:
     """Bring all work of a checkout to safety; the checkout itself is not changed.
 
@@ -129,9 +90,9 @@ def salvage(path: Path, hub: Path, *, name: str, directory: Path, now: datetime 
     """
     repository = checkout(path)
     changes = find_changes(repository)
-    tips = _tips(repository)
-    nested = (*changes.nested, *_busy_submodules(path))
-    work = Work(_unpushed(repository, hub, tips), len(changes.uncommitted), len(changes.untracked), nested)
+    tips = find_tips(repository)
+    nested = (*changes.nested, *busy_submodules(path))
+    work = Work(find_unpushed(repository, hub, tips), len(changes.uncommitted), len(changes.untracked), nested)
     if not work.anything:
         return None
     with bare(hub).lock():
@@ -151,7 +112,7 @@ def salvage(path: Path, hub: Path, *, name: str, directory: Path, now: datetime 
         _keep_large_files(repository.git_dir, hub)
         _verify(hub, full_name, refs)
     command = _restore_command(path, hub, full_name, refs, branch, archive)
-    return Salvage(full_name, _ROOT + full_name, refs, patch, archive, command, work)
+    return Salvage(full_name, SALVAGE_ROOT + full_name, refs, patch, archive, command, work)
 
 
 def restore(path: Path, hub: Path, salvage_name: str, *, archive: Path | None = None) -> Restored:
@@ -165,11 +126,11 @@ def restore(path: Path, hub: Path, salvage_name: str, *, archive: Path | None = 
     Raises: NotFound; Conflict when the checkout has uncommitted work, or the files do not fit onto it any more.
     """
     repository = checkout(path)
-    prefix = _ROOT + salvage_name
+    prefix = SALVAGE_ROOT + salvage_name
     if not _refs_below(bare(hub), prefix):
         raise NotFound(
             f"there is no salvage {salvage_name!r}",
-            fix=f"Salvages: git -C {shlex.quote(str(hub))} for-each-ref {_ROOT}",
+            fix=f"Salvages: git -C {shlex.quote(str(hub))} for-each-ref {SALVAGE_ROOT}",
         )
     changes = find_changes(repository)
     if changes.uncommitted or changes.untracked:
@@ -191,80 +152,12 @@ def restore(path: Path, hub: Path, salvage_name: str, *, archive: Path | None = 
     return Restored(branches, aside, "worktree" in refs, len(stashes))
 
 
-# -- finding
-
-
-def _tips(repository: Repository) -> dict[str, str]:
-    """Everything that keeps commits alive here, remote-tracking branches aside; by its name below the prefix."""
-    listed = repository.text("for-each-ref", "--format=%(refname) %(objectname)")
-    tips = {}
-    for line in listed.splitlines():
-        ref, sha = line.rsplit(" ", 1)
-        if not ref.startswith(("refs/remotes/", "refs/stash", _ROOT)):
-            tips[ref.removeprefix("refs/") if ref.startswith(("refs/heads/", "refs/tags/")) else f"other/{ref[5:]}"] = (
-                sha
-            )
-    for number, line in enumerate(repository.text("stash", "list", "--format=%H", check=False).split()):
-        tips[f"stash/{number}"] = line
-    head = repository.text("rev-parse", "-q", "--verify", "HEAD", check=False)
-    if head and not repository.text("symbolic-ref", "-q", "HEAD", check=False):
-        tips["detached"] = head
-    worktrees = re.findall(r"^HEAD ([0-9a-f]+)$", repository.text("worktree", "list", "--porcelain"), re.MULTILINE)
-    for number, sha in enumerate(worktrees[1:]):  # the first is this one
-        tips[f"other/worktree-{number}"] = sha
-    for name in _UNFINISHED:
-        sha = repository.text("rev-parse", "-q", "--verify", name, check=False)
-        if sha:
-            tips[f"other/{name}"] = sha
-    return tips
-
-
-def _unpushed(repository: Repository, hub: Path, tips: Mapping[str, str]) -> dict[str, int]:
-    """Tips that the hub does not contain, with how many commits it lacks; a tag the hub lacks counts even with none."""
-    known = bare(hub).text("for-each-ref", "--format=%(objectname)").split()
-    negative = "".join(f"^{sha}\n" for sha in dict.fromkeys(known))
-    objects = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": str(hub / "objects")}
-    unpushed = {}
-    for ref, sha in tips.items():
-        if sha in known:
-            continue
-        counted = repository.run("rev-list", "--count", "--stdin", stdin=f"{sha}\n{negative}", env=objects, timeout=120)
-        count = int(counted.stdout)
-        if count or ref.startswith("tags/"):
-            unpushed[ref] = count
-    return unpushed
-
-
-def _busy_submodules(path: Path) -> tuple[str, ...]:
-    """Initialised submodules with changes or commits that no remote of theirs has."""
-    listed = checkout(path).run("ls-files", "-s", "-z", timeout=120).stdout
-    links = [entry.split("\t", 1)[1] for entry in listed.split("\0") if entry.startswith("160000 ")]
-    busy = []
-    for link in links:
-        if not (path / link / ".git").exists():
-            continue
-        inner = checkout(path / link)
-        try:
-            changes = find_changes(Repository(_git_dir(inner), path / link))
-            alone = inner.text("rev-list", "--count", "--all", "HEAD", "--not", "--remotes", check=False)
-        except GitError:
-            busy.append(link)  # unreadable: keep all of it
-            continue
-        if changes.uncommitted or changes.untracked or changes.nested or alone not in ("", "0"):
-            busy.append(link)
-    return tuple(busy)
-
-
-def _git_dir(repository: Repository) -> Path:
-    return Path(repository.text("rev-parse", "--absolute-git-dir"))
-
-
 # -- storing
 
 
 def _free_name(hub: Path, name: str) -> str:
     number, candidate = 1, name
-    while _refs_below(bare(hub), _ROOT + candidate):
+    while _refs_below(bare(hub), SALVAGE_ROOT + candidate):
         number += 1
         candidate = f"{name}-{number}"
     return candidate
@@ -277,7 +170,7 @@ def _refs_below(repository: Repository, prefix: str) -> dict[str, str]:
 
 def _push(repository: Repository, hub: Path, name: str, refs: Mapping[str, str]) -> None:
     if refs:
-        wanted = [f"{sha}:{_ROOT}{name}/{ref}" for ref, sha in refs.items()]
+        wanted = [f"{sha}:{SALVAGE_ROOT}{name}/{ref}" for ref, sha in refs.items()]
         options = ("-q", "--no-verify", "--atomic", f"--receive-pack={_RECEIVE}")
         repository.run("push", *options, "--", hub, *wanted, timeout=SNAPSHOT_S)
 
@@ -285,7 +178,7 @@ def _push(repository: Repository, hub: Path, name: str, refs: Mapping[str, str])
 def _verify(hub: Path, name: str, refs: Mapping[str, str]) -> None:
     """Find every ref and every object again in the hub."""
     repository = bare(hub)
-    if _refs_below(repository, _ROOT + name) != dict(refs):
+    if _refs_below(repository, SALVAGE_ROOT + name) != dict(refs):
         raise GitError(f"the salvage {name} did not arrive in the hub", subcommand="push")
     if refs:
         # walks everything that is reachable and fails on the first object that is missing
@@ -329,7 +222,7 @@ def _restore_command(
 ) -> str:
     """Shell lines that need git and nothing of GAIA; the directory is made anew when it is gone."""
     lines = [
-        f"(set -e; D={shlex.quote(str(path))} H={shlex.quote(str(hub))} S={_ROOT}{name}",
+        f"(set -e; D={shlex.quote(str(path))} H={shlex.quote(str(hub))} S={SALVAGE_ROOT}{name}",
         'test -e "$D" || git clone -q --no-checkout "$H" "$D"',
         'cd "$D"',
         'git fetch -q "$H" "+$S/*:$S/*"',
@@ -365,7 +258,7 @@ def _restore_branches(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     current = repository.text("symbolic-ref", "-q", "--short", "HEAD", check=False)
     have = _refs_below(repository, "refs/heads")
-    unpushed = _unpushed(repository, hub, have)
+    unpushed = find_unpushed(repository, hub, have)
     branches, aside = [], []
     for ref, sha in refs.items():
         kind, _, branch = ref.partition("/")
@@ -383,7 +276,7 @@ def _restore_branches(
             _move_branch(repository, branch, sha, current)
             branches.append(branch)
         else:
-            name = f"{branch}-{prefix.removeprefix(_ROOT)}"
+            name = f"{branch}-{prefix.removeprefix(SALVAGE_ROOT)}"
             repository.run("update-ref", f"refs/heads/{name}", sha)
             aside.append(name)
     return tuple(branches), tuple(aside)

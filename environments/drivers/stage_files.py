@@ -23,6 +23,7 @@ from common.files import managed_block
 from environments.drivers import gaia_yaml
 from environments.drivers.git import checkout
 from environments.drivers.partial import cannot_write
+from environments.drivers.stage_env import assignments, read_assignments, read_dotenv, read_text, stage_variables
 from processes.drivers.shim import shim_path
 
 SCRIPTS = ("launch.sh", "stop.sh", "status.sh", "sync.sh")
@@ -30,7 +31,6 @@ _SHIPPED = Path(__file__).resolve().parent.parent / "scripts"
 _STAMP = re.compile(r"^# gaia-script sha256:(?P<digest>[0-9a-f]{64}).*\n", re.MULTILINE)
 _STAMP_TEXT = "# gaia-script sha256:{} (edit this file and GAIA leaves it alone)\n"
 _SQLITE_MAGIC = b"SQLite format 3\0"
-_DOTENV_LINE = re.compile(r"(?:export )?(?P<key>[A-Za-z_][A-Za-z0-9_]*)=(?P<value>.*)")
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def stage_paths(path: Path, stage: str) -> StagePaths:
     file = path / ".gaia/stages" / f"{stage}.env"
     log = f"logs/{stage}.log"
     with suppress(OSError, ValueError, KeyError):
-        log = _read_assignments(file)["LOG_FILE"]
+        log = read_assignments(file)["LOG_FILE"]
     return StagePaths(path / log, file.with_suffix(".lock"), file.with_suffix(".journal"))
 
 
@@ -122,18 +122,18 @@ def stage_start(path: Path, stage: str) -> StageStart:
     """
     file = path / ".gaia/stages" / f"{stage}.env"
     try:
-        known = _read_assignments(file)
+        known = read_assignments(file)
         base = {key: known[key] for key in ("GAIA_PROJECT", "GAIA_ENVIRONMENT", "PORT", "DATABASE_PATH", "LOG_FILE")}
         port = int(base["PORT"])
     except (OSError, KeyError, ValueError) as error:
         raise NotFound(
             f"{path.name} has no stage {stage!r}", fix="Repair it: gaia env setup", path=str(file)
         ) from error
-    variables = _stage_variables(stage, base, gaia_yaml.read(path, stage))
+    variables = stage_variables(stage, base, gaia_yaml.read(path, stage))
     with suppress(OSError):  # a full disk must not keep a stage from starting
-        _put_if_changed(file, _assignments(variables).encode())
+        _put_if_changed(file, assignments(variables).encode())
     paths = stage_paths(path, stage)
-    env = {**_read_dotenv(path / ".env.local"), **_read_dotenv(path / ".gaia/env.local"), **variables}
+    env = {**read_dotenv(path / ".env.local"), **read_dotenv(path / ".gaia/env.local"), **variables}
     env["DATABASE_PATH"] = str(path / variables["DATABASE_PATH"])
     return StageStart(
         argv=("/bin/sh", "-c", variables["COMMAND"]),
@@ -238,7 +238,7 @@ class _Furnisher:
     def _put_excludes(self) -> None:
         file = self.path / ".git/info/exclude"
         file.parent.mkdir(exist_ok=True)
-        old = _read_text(file)
+        old = read_text(file)
         new = managed_block(old, "\n".join(sorted(self.excluded)))
         if new != old:
             self._note(".git/info/exclude", ">>> GAIA" in old)
@@ -251,7 +251,7 @@ class _Furnisher:
 
     def _put_env_file(self, name: str) -> None:
         file = self.path / name
-        old = _read_text(file)
+        old = read_text(file)
         lines = [f"GAIA_PROJECT={self.layout.project}", f"GAIA_ENVIRONMENT={self.layout.environment}"]
         for stage, (port, _) in self.layout.stages.items():
             lines.append(f"{re.sub('[^A-Z0-9]', '_', stage.upper())}_PORT={port}")
@@ -268,8 +268,8 @@ class _Furnisher:
             "DATABASE_PATH": database,
             "LOG_FILE": log,
         }
-        variables = _stage_variables(stage, base, self._command(stage))
-        self._put(f".gaia/stages/{stage}.env", _assignments(variables).encode(), 0o600)
+        variables = stage_variables(stage, base, self._command(stage))
+        self._put(f".gaia/stages/{stage}.env", assignments(variables).encode(), 0o600)
         lock = self.path / f".gaia/stages/{stage}.lock"
         if not lock.exists():  # it is never replaced: a running stage holds the one that is there
             self._note(f".gaia/stages/{stage}.lock", False)
@@ -310,39 +310,6 @@ class _Furnisher:
         (self.created if self.first_time and not existed else self.repaired).append(name)
 
 
-def _stage_variables(stage: str, base: Mapping[str, str], command: gaia_yaml.StageCommand) -> dict[str, str]:
-    return {
-        **command.env,
-        **base,
-        "STAGE": stage,
-        "APP_ENV": stage,
-        "HEALTH_PATH": command.health_path,
-        "COMMAND": command.command,
-    }
-
-
-def _assignments(variables: Mapping[str, str]) -> str:
-    lines = [f"{key}={shlex.quote(value)}" for key, value in variables.items()]
-    return "\n".join(["# Written by GAIA from gaia.yaml; changes here are lost.", *lines, ""])
-
-
-def _read_assignments(file: Path) -> dict[str, str]:
-    words = shlex.split(file.read_text(encoding="utf-8"), comments=True)
-    return dict(word.split("=", 1) for word in words if "=" in word)
-
-
-def _read_dotenv(file: Path) -> dict[str, str]:
-    """KEY=VALUE lines as data, exactly as `launch.sh` reads them."""
-    found = {}
-    for line in _read_text(file).split("\n"):
-        match = _DOTENV_LINE.fullmatch(line.removesuffix("\r"))
-        if match and match["key"] != "IFS":
-            value = match["value"]
-            quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
-            found[match["key"]] = value[1:-1] if quoted else value
-    return found
-
-
 def _stamped(text: str) -> str:
     """A shipped script with the line by which an edited one is told from an outdated one."""
     digest = hashlib.sha256(text.encode()).hexdigest()
@@ -368,13 +335,6 @@ def _empty_database() -> bytes:
             database.execute("PRAGMA journal_mode=WAL")
             database.execute("VACUUM")
         return file.read_bytes()
-
-
-def _read_text(file: Path) -> str:
-    try:
-        return file.read_bytes().decode("utf-8", "surrogateescape")
-    except FileNotFoundError:
-        return ""
 
 
 def _mode(file: Path, otherwise: int) -> int:
