@@ -25,6 +25,8 @@ Row = Any  # a model's instance with what the list shows besides
 class PreparedList(ChangeList):
     """A changelist that lets its admin fetch, in one go, what the rows of the page show besides their own columns."""
 
+    result_list: Any
+
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         self.result_list = list(self.result_list)
@@ -120,7 +122,7 @@ class ConsoleAdmin(ModelAdmin):
     ) -> TemplateResponse:
         """One of this admin's own pages, in the console's frame."""
         live = live_context(request) if live is None else live
-        request.current_app = self.admin_site.name  # type: ignore[attr-defined]  # as Django's own views do
+        request.current_app = self.admin_site.name
         frame = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -135,7 +137,8 @@ class ConsoleAdmin(ModelAdmin):
     def verb(self, route: str, view: Callable[..., HttpResponse], *, name: str, post_only: bool = True) -> URLPattern:
         """The address of a verb: for signed-in staff, with CSRF, and by POST unless it is a page of its own."""
         guarded = self.admin_site.admin_view(require_POST(view) if post_only else view)
-        return path(route, guarded, name=f"{self.opts.app_label}_{self.opts.model_name}_{name}")
+        address: URLPattern = path(route, guarded, name=f"{self.opts.app_label}_{self.opts.model_name}_{name}")
+        return address
 
     def find(self, request: HttpRequest, pk: Any) -> Any:
         """The row of a verb. Raises: Http404."""

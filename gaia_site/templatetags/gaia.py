@@ -17,6 +17,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.text import capfirst
 
 from common.looks import look_of
 
@@ -53,6 +54,13 @@ def glyph(name: str, title: str = "", shape: str = "") -> SafeString:
         _ICON,
         title or shown.word,
     )
+
+
+@register.simple_tag
+def sign(name: str, shape: str = "") -> SafeString:
+    """A state's icon beside words that already say it."""
+    classes = f"look-{look_of(name).look.value}" + (f" shape-{shape}" if shape else "")
+    return format_html('<span class="glyph-only {}">{}</span>', classes, _ICON)
 
 
 @register.simple_tag
@@ -146,7 +154,9 @@ def columns(changelist: ChangeList) -> list[dict[str, Any]]:
     shown = []
     for name, header in zip(changelist.list_display, result_headers(changelist), strict=True):
         classes = [word for word, names in named if name in names]
-        shown.append({**header, "classes": " ".join(classes), "sorted": header.get("sorted", False)})
+        own = hasattr(admin, str(name))  # a column of the list's own says how it wants to be written
+        title = str(header["text"]) if own else capfirst(header["text"])
+        shown.append({**header, "title": title, "classes": " ".join(classes), "sorted": header.get("sorted", False)})
     return shown
 
 
@@ -160,7 +170,7 @@ def filter_menus(changelist: ChangeList) -> list[dict[str, Any]]:
         menus.append(
             {
                 "title": spec.title,
-                "name": "-".join(spec.expected_parameters()) or spec.title,
+                "name": "-".join(str(name) for name in spec.expected_parameters()) or spec.title,
                 "choices": choices,
                 "chosen": _shown(chosen["display"]) if chosen else "…",
                 "active": chosen is None or chosen is not choices[0],

@@ -32,7 +32,7 @@ export function start() {
   connect();
   setInterval(tick, 500);
   document.addEventListener("visibilitychange", () => { if (!document.hidden) schedule(); });
-  addEventListener("pagehide", () => socket?.close());
+  addEventListener("pagehide", () => { if (socket?.readyState === WebSocket.OPEN) socket.close(); });
   addEventListener("pageshow", (event) => { if (event.persisted) { markAll(); connect(); } });
 }
 

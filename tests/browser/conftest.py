@@ -1,0 +1,175 @@
+"""A whole GAIA with its demo, and a real browser in front of it.
+
+`demo` is started once per test process, by the CLI, in a home of its own. `GAIA_SCREENSHOTS` names a directory that
+keeps the pictures the tests take.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, StorageState, sync_playwright
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+ARGUMENTS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+SIZES = {"wide": (1440, 900), "phone": (390, 844)}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.browser)
+            item.add_marker(pytest.mark.timeout(300))  # the first of a process starts the demo
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A running GAIA with the demo project: five environments, fifteen stages, 26 sessions."""
+
+    home: Path
+    url: str
+    password: str
+    token: str
+    environ: dict[str, str]
+
+    def gaia(self, *words: str) -> str:
+        """What the CLI prints. Raises: subprocess.CalledProcessError with its errors."""
+        argv = [sys.executable, "-m", "gaia_site.cli", *words]
+        done = subprocess.run(
+            argv, cwd=ROOT, env=self.environ, capture_output=True, text=True, timeout=180, check=False
+        )
+        assert done.returncode == 0, f"gaia {' '.join(words)}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def api(self, path: str, **body: Any) -> Any:
+        """An answer of the API; a POST when there is a body."""
+        headers = {"Authorization": f"Token {self.token}"}
+        answer = (
+            httpx.post(f"{self.url}{path}", json=body, headers=headers, timeout=60)
+            if body
+            else httpx.get(f"{self.url}{path}", headers=headers, timeout=60)
+        )
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
+
+@pytest.fixture(scope="session")
+def demo() -> Iterator[Demo]:
+    """GAIA with the demo, ended with everything it started."""
+    home = Path(tempfile.mkdtemp(prefix="gaia-b-")).resolve()
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(("GAIA_", "DJANGO_", "TMUX"))}
+    running = Demo(home, "", "", "", {**ours, "GAIA_HOME": str(home)})
+    try:
+        said = json.loads(running.gaia("up", "--demo", "--detach", "--json", "--port", str(_free_port())))
+        yield Demo(home, said["url"], said["password"], said["token"], running.environ)
+    finally:
+        running.gaia("down", "--all")
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, which cannot reach any other host."""
+    nowhere = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=[*ARGUMENTS, nowhere])
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="session")
+def signed_in(browser: Browser, demo: Demo) -> StorageState:
+    """The cookies of an operator who signed in by the form."""
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(f"{demo.url}/admin/")
+        page.get_by_label("Username").fill("operator")
+        page.get_by_label("Password").fill(demo.password)
+        page.get_by_role("button", name="Log in").click()
+        page.wait_for_url(f"{demo.url}/admin/")
+        return context.storage_state()
+
+
+@dataclass
+class Visit:
+    """A page and what it should not have done."""
+
+    page: Page
+    url: str
+    complaints: list[str] = field(default_factory=list)
+
+    def go(self, path: str) -> Page:
+        """Open a page of the console and wait until it is live."""
+        self.page.goto(f"{self.url}{path}")
+        self.page.wait_for_load_state()
+        if self.page.locator("#live-sign").count():
+            self.page.wait_for_selector("#live-sign[data-state=live]:not([hidden])")
+        return self.page
+
+    def hears(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            self.complaints.append(f"{message.type}: {message.text} {message.location}")
+
+    def sees(self, request: Request) -> None:
+        if urlsplit(request.url).netloc != urlsplit(self.url).netloc and not request.url.startswith("data:"):
+            self.complaints.append(f"a request left for {request.url}")
+
+
+@pytest.fixture
+def visit(browser: Browser, demo: Demo, signed_in: StorageState) -> Iterator[Callable[..., Visit]]:
+    """Opens browsers of a size (wide, phone) and theme (light, dark); whatever they complain of fails the test."""
+    contexts: list[BrowserContext] = []
+    visits: list[Visit] = []
+
+    def open_one(size: str = "wide", theme: Any = "light") -> Visit:
+        width, height = SIZES[size]
+        context = browser.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme=theme,
+            storage_state=signed_in,
+            permissions=["clipboard-read", "clipboard-write"],
+        )
+        contexts.append(context)
+        context.set_default_timeout(20_000)
+        made = Visit(context.new_page(), demo.url)
+        made.page.on("console", made.hears)
+        made.page.on("pageerror", lambda error: made.complaints.append(f"script: {error}"))
+        made.page.on("request", made.sees)
+        visits.append(made)
+        return made
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert [complaint for each in visits for complaint in each.complaints] == []
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where pictures go."""
+    named = os.environ.get("GAIA_SCREENSHOTS")
+    directory = Path(named) if named else tmp_path_factory.mktemp("pictures")
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory

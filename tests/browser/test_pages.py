@@ -1,0 +1,75 @@
+"""Every page, wide and on a phone, light and dark: nothing breaks out, nothing is barred to anybody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+
+from tests.browser.conftest import Visit
+
+PAGES = {
+    "home": "/admin/",
+    "environments": "/admin/environments/environment/",
+    "environment": "/admin/environments/environment/1/change/",
+    "setup": "/admin/environments/environment/setup/",
+    "remove": "/admin/environments/environment/remove/?id=1",
+    "sessions": "/admin/gaia_sessions/session/",
+    "session": "/admin/gaia_sessions/session/7/change/",
+    "session-new": "/admin/gaia_sessions/session/new/",
+    "start": "/admin/gaia_sessions/session/start/",
+    "stop": "/admin/gaia_sessions/session/stop/",
+    "operations": "/admin/processes/operation/",
+    "operation": "/admin/processes/operation/1/change/",
+    "nodes": "/admin/processes/node/",
+    "node": "/admin/processes/node/1/change/",
+    "processes": "/admin/processes/process/",
+    "process": "/admin/processes/process/1/change/",
+    "ports": "/admin/processes/portlease/",
+    "projects": "/admin/projects/project/",
+    "project": "/admin/projects/project/1/change/",
+    "people": "/admin/policy/user/",
+    "person": "/admin/policy/user/1/change/",
+    "person-new": "/admin/policy/user/add/",
+    "tokens": "/admin/policy/token/",
+    "token-issue": "/admin/policy/token/issue/",
+    "password": "/admin/password_change/",
+    "events": "/admin/events/event/",
+    "event": "/admin/events/event/1/change/",
+    "nothing-found": "/admin/gaia_sessions/session/?q=nobody",
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page(name: str, visit: Callable[..., Visit], pictures: Path) -> None:
+    """No error, no CSP violation, no foreign request (`visit`), no sideways scroll, nothing serious for axe."""
+    for theme in ("light", "dark"):
+        for size in ("wide", "phone"):
+            page = visit(size, theme).go(PAGES[name])
+            page.wait_for_timeout(150)  # what is read once a second has been read once
+            page.screenshot(path=pictures / f"{name}-{size}-{theme}.png", full_page=True)
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{size} scrolls sideways"
+            assert serious(page) == [], f"{size} {theme}"
+
+
+def test_sign_in_page(visit: Callable[..., Visit], pictures: Path) -> None:
+    for theme in ("light", "dark"):
+        opened = visit("phone", theme)
+        opened.page.context.clear_cookies()
+        page = opened.go("/admin/login/")
+        page.screenshot(path=pictures / f"sign-in-phone-{theme}.png")
+        assert serious(page) == []
+
+
+def serious(page: Page) -> list[str]:
+    """What axe-core finds serious or critical, with the elements."""
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{each['id']}: {node['html'][:160]} {node['any'][0]['message'] if node['any'] else ''}"
+        for each in found
+        if each["impact"] in {"serious", "critical"}
+        for node in each["nodes"]
+    ]
