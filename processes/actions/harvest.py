@@ -101,7 +101,7 @@ def _record(process: Process) -> Record | None:
     path = Path(process.journal)
     try:
         facts = path.stat()
-    except FileNotFoundError:
+    except OSError:
         return None
     return _records(path, facts.st_ino, facts.st_size, facts.st_mtime_ns).get(process.token)
 
