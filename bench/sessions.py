@@ -6,19 +6,23 @@ The listing: `TmuxServer.snapshot()` against libtmux's `server.sessions` and `se
 call of tmux; both give name, ids, pid, state and directory of every pane. The start: `TmuxServer.create()` against
 `server.new_session()` one by one, with the start of the server in both; GAIA's also marks each pane with id,
 provider, group and role, and so does libtmux in "with marks". Every server is on a socket of its own and is ended
-whatever happens.
+whatever happens. At last the command line: `gaia --group-status` of the fleet, with the console up and down.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import socket
+import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT)]
 
 from bench.table import Bench, Measure, Peer, scratch  # noqa: E402, the path comes first
 from sessions.drivers.tmux import Created, NewSession, TmuxServer  # noqa: E402
@@ -64,8 +68,8 @@ def main() -> int:
                 compare_listing(bench, libtmux, directory, count)
             for count in (FLEET, 10 * FLEET):
                 compare_start(bench, libtmux, directory, count)
-    compare_cli(bench)
-    return bench.finish()
+        compare_cli(bench, directory)
+        return bench.finish()
 
 
 def compare_listing(bench: Bench, libtmux: Peer, directory: Path, count: int) -> None:
@@ -117,9 +121,45 @@ def end(server: TmuxServer) -> None:
     server.kill_server()
 
 
-def compare_cli(bench: Bench) -> None:
-    """`gaia --group-status`: within 150 ms with the server up, 900 ms without."""
-    bench.note("gaia --group-status: measured as soon as there is a command line")
+def compare_cli(bench: Bench, directory: Path) -> None:
+    """`gaia --group-status` of the fleet: asked of the console, and with GAIA down read from the database."""
+    case = "gaia --group-status"
+    with platform(directory) as gaia:
+
+        def show() -> None:
+            assert gaia("--group-status").count("Dev Environment") == 5
+
+        up = bench.compare(f"{case}, console up", {"gaia": show}, rounds=2 * bench.rounds)["gaia"]
+        gaia("down")
+        down = bench.compare(f"{case}, console down", {"gaia": show}, rounds=2 * bench.rounds)["gaia"]
+    bench.figure(f"{case}, console up, seconds", up, budget=0.150, better="lower")
+    bench.figure(f"{case}, console down, seconds", down, budget=0.900, better="lower")
+
+
+@contextmanager
+def platform(directory: Path) -> Iterator[Callable[..., str]]:
+    """A GAIA of its own with the demo's environments and fleet; gives what runs its command line."""
+    ports = free_ports()
+    env = {name: value for name, value in os.environ.items() if not name.startswith("GAIA_")}
+    env |= {"GAIA_HOME": str(directory / "home"), "TMUX_TMPDIR": str(directory)}
+    env |= {"GAIA_ENVIRONMENTS_BASE_PORT": str(ports + 1)}
+
+    def gaia(*words: str) -> str:
+        argv = [str(ROOT / "gaia"), *words]
+        return subprocess.run(argv, env=env, check=True, stdout=subprocess.PIPE, text=True, timeout=120).stdout
+
+    try:
+        gaia("up", "--demo", "--detach", "--json", "--port", str(ports))
+        yield gaia
+    finally:
+        gaia("down", "--all")
+
+
+def free_ports() -> int:
+    """A port for the console; the environments take those after it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return min(int(probe.getsockname()[1]), 60_000)
 
 
 def fill(server: TmuxServer, directory: Path, count: int) -> None:

@@ -1,25 +1,27 @@
 """GAIA's own tmux server: start sessions, see them all, write into them, read them, end them.
 
 It is always the server on its own socket (`tmux -L NAME -f CONFIG`), never the user's. Bulk work goes in batches
-over one connection; libtmux, which forks once per call and reads 123 fields per listing, serves the tests as the
-second opinion.
+over one connection; libtmux, which forks once per call and reads 123 fields per listing, gives the object model for
+one-off work, and the tests a second opinion.
 """
 
 from __future__ import annotations
 
 import re
 import secrets
+import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from common.names import check_name
 from sessions.drivers import tmux_process
 from sessions.drivers.tmux_capture import page_line, read_pages
-from sessions.drivers.tmux_client import TmuxClient, failed, scrubbed_environment, server_ended
+from sessions.drivers.tmux_client import TmuxClient, failed, no_server, scrubbed_environment, server_ended
 from sessions.drivers.tmux_config import DEFAULT_HISTORY, check_tmux, write_config
 from sessions.drivers.tmux_create import EXISTS, Created, CreateFailed, NewSession, create_line, read_answers, refusal
 from sessions.drivers.tmux_errors import NoServer, PaneDead, PaneInMode, PaneMissing, TmuxError, TmuxHung
@@ -37,6 +39,9 @@ from sessions.drivers.tmux_keys import (
     word_commands,
 )  # fmt: skip
 from sessions.drivers.tmux_script import command
+
+if TYPE_CHECKING:
+    import libtmux
 
 __all__ = [
     "EXISTS",
@@ -104,6 +109,21 @@ class TmuxServer:
     def environment(self) -> Mapping[str, str]:
         """The environment the server starts with; a `tmux` that is run outside this class needs it, too."""
         return self._client.environment
+
+    def objects(self) -> libtmux.Server:
+        """This server in libtmux's object model, for one-off work on windows and panes; each look forks a tmux.
+
+        Raises: NoServer: libtmux takes a dead server for one without sessions.
+        """
+        import libtmux
+        from libtmux.exc import LibTmuxException
+
+        found = libtmux.Server(socket_path=self.socket_path, config_file=str(self._client.config or "/dev/null"))
+        try:
+            found.raise_if_dead()
+        except (LibTmuxException, subprocess.SubprocessError) as error:
+            raise no_server(self.socket_name) from error
+        return found
 
     # Starting
 

@@ -123,11 +123,7 @@ class TmuxClient:
                 break  # part of the script ran: running it again would do that part twice
             time.sleep(_PAUSE * attempt)
         if not completed.ok and _NO_SERVER.search(completed.stderr):
-            raise NoServer(
-                f"no tmux server runs on socket {self.socket_name}",
-                meaning="There are no sessions.",
-                fix="`gaia up` starts the server with the first session.",
-            )
+            raise no_server(self.socket_name)
         return completed
 
     def script(self, lines: Iterable[str], *, timeout: float, start: bool = False, tries: int = _TRIES) -> Completed:
@@ -167,6 +163,15 @@ class TmuxClient:
                 meaning=f"The system allows {_SOCKET_PATH_LIMIT} bytes; this has {len(path)}.",
                 fix="Set TMUX_TMPDIR to a shorter directory.",
             )
+
+
+def no_server(socket_name: str) -> NoServer:
+    """The error for a socket on which nobody listens."""
+    return NoServer(
+        f"no tmux server runs on socket {socket_name}",
+        meaning="There are no sessions.",
+        fix="`gaia up` starts the server with the first session.",
+    )
 
 
 def server_ended(completed: Completed) -> bool:

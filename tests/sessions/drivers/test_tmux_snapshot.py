@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import libtmux
 import psutil
 import pytest
 
@@ -80,8 +79,7 @@ def test_it_agrees_with_libtmux(server: TmuxServer, tmux_dir: Path) -> None:
     raw(server, "select-pane", "-t", "=s3:", "-T", "título 世界 · ✋")
     until(lambda: {pane.current_command for pane in server.snapshot().panes} == {"cat", "sleep"})
     until(lambda: {pane.cwd for pane in server.snapshot().panes} >= {str(directory)})
-    theirs = libtmux.Server(socket_path=server.socket_path)
-    theirs.raise_if_dead()
+    theirs = server.objects()
     sessions = {session.session_id: session for session in theirs.sessions}
     expected = {
         (
@@ -112,6 +110,8 @@ def test_without_a_server_there_is_nothing(server: TmuxServer) -> None:
     assert server.snapshot() == tmux.Snapshot(None, ())
     assert not server.exists("a")
     assert server.kill(["@1"]) == ("@1",)
+    with pytest.raises(NoServer):
+        server.objects()
 
 
 def test_a_server_that_died_leaves_nothing(server: TmuxServer, start: Start) -> None:
