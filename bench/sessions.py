@@ -69,7 +69,8 @@ def main() -> int:
             for count in (FLEET, 10 * FLEET):
                 compare_start(bench, libtmux, directory, count)
         compare_cli(bench, directory)
-        return bench.finish()
+    bench.note(f"load average: {os.getloadavg()[0]:.1f}")
+    return bench.finish()
 
 
 def compare_listing(bench: Bench, libtmux: Peer, directory: Path, count: int) -> None:
