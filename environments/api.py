@@ -73,18 +73,41 @@ class EnvironmentSerializer(DirectorySerializer):
 
 class SetupSerializer(serializers.Serializer[dict[str, Any]]):
     # every serializer has attributes of these names; REST framework collects fields before anything is overridden
-    source = serializers.CharField(required=False, help_text="Path or URL")  # type: ignore[assignment]
+    source = serializers.CharField(  # type: ignore[assignment]
+        required=False, help_text="Absolute path or URL, without credentials; default the registered project's"
+    )
     project = serializers.CharField(required=False)
-    count = serializers.IntegerField(required=False, help_text="1 to 100; default the configured number")
-    root = serializers.CharField(required=False, help_text="Directory for the checkouts")  # type: ignore[assignment]
+    count = serializers.IntegerField(
+        required=False, help_text="1 to 100; default the configured number, or as many as there are if that is more"
+    )
+    root = serializers.CharField(  # type: ignore[assignment]
+        required=False, help_text="Directory for the checkouts, an absolute path"
+    )
     base_port = serializers.IntegerField(required=False)
     dry_run = serializers.BooleanField(default=False, help_text="Only answer with the plan")
+
+
+class PlannedSerializer(serializers.Serializer[dict[str, Any]]):
+    name = serializers.CharField()
+    path = serializers.CharField()
+    branch = serializers.CharField()
+    action = serializers.ChoiceField(choices=["create", "check"])
+    ports = serializers.DictField(child=serializers.IntegerField(), help_text="By stage")
+
+
+class PlanSerializer(serializers.Serializer[dict[str, Any]]):
+    project = serializers.CharField()
+    source = serializers.CharField()  # type: ignore[assignment]  # see SetupSerializer
+    root = serializers.CharField()  # type: ignore[assignment]
+    base_port = serializers.IntegerField()
+    environments = PlannedSerializer(many=True)
+    others = serializers.ListField(child=serializers.CharField(), help_text="Beyond the count, left as they are")
 
 
 class CleanSerializer(serializers.Serializer[dict[str, Any]]):
     project = serializers.CharField(required=False)
     names = serializers.ListField(
-        child=serializers.CharField(), required=False, help_text="Default: all of the project"
+        child=serializers.CharField(), required=False, allow_empty=False, help_text="Default: all of the project"
     )
 
 
@@ -116,28 +139,32 @@ class EnvironmentViewSet(ViewSet):
         owners = [stage.owner for stage in environment.stages.select_related("environment")]
         return Response(describe(environment, Process.objects.newest_by_owner(owners)))
 
-    @extend_schema(request=SetupSerializer, responses={202: OperationSerializer}, parameters=[_IDEMPOTENCY])
+    @extend_schema(
+        request=SetupSerializer, responses={200: PlanSerializer, 202: OperationSerializer}, parameters=[_IDEMPOTENCY]
+    )
     @action(detail=False, methods=["post"], url_path="setup")
     def set_up(self, request: Request) -> Response:
         """Make or repair environments; answers with the operation to follow, or with the plan when `dry_run`."""
         body = SetupSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         wanted = dict(body.validated_data)
-        dry_run = wanted.pop("dry_run")
-        plan = setup.plan_setup(**wanted)
-        if dry_run:
-            return Response(plan.as_dict())
-        operation = setup.request_setup(plan, idempotency_key=request.headers.get("Idempotency-Key"))
+        if wanted.pop("dry_run"):
+            return Response(setup.plan_setup(**wanted).as_dict())
+        key = request.headers.get("Idempotency-Key")
+        # asked first: what the repeated request wants may not be possible any more, because it is under way
+        operation = setup.requested_before(key) or setup.request_setup(setup.plan_setup(**wanted), idempotency_key=key)
         return Response(operation.as_dict(), status=status.HTTP_202_ACCEPTED)
 
-    @extend_schema(request=CleanSerializer, responses={202: OperationSerializer})
+    @extend_schema(request=CleanSerializer, responses={202: OperationSerializer}, parameters=[_IDEMPOTENCY])
     @action(detail=False, methods=["post"])
     def clean(self, request: Request) -> Response:
         """Remove environments; unpushed and uncommitted work is salvaged first, the trees go to the trash."""
         body = CleanSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        project = find(body.validated_data.get("project"))
-        operation = setup.request_clean(project, body.validated_data.get("names"))
+        key, wanted = request.headers.get("Idempotency-Key"), body.validated_data
+        operation = setup.requested_before(key) or setup.request_clean(
+            find(wanted.get("project")), wanted.get("names"), idempotency_key=key
+        )
         return Response(operation.as_dict(), status=status.HTTP_202_ACCEPTED)
 
     @extend_schema(

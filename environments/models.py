@@ -25,6 +25,7 @@ class Environment(models.Model):
     problem = models.TextField(blank=True, help_text="What is wrong with it")
     created_at = models.DateTimeField(default=timezone.now)
     removed_at = models.DateTimeField(null=True, blank=True)
+    salvage = models.JSONField(null=True, blank=True, help_text="Where its work was brought before its removal")
 
     class Meta:
         ordering: ClassVar = ["project__name", "number"]

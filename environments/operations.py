@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.db import connection
 
-from common.errors import GaiaError
-from common.files import file_lock
+from common.errors import Cancelled, Conflict, GaiaError, InvalidInput, NotFound, Refused, Unavailable
 from environments import reconcile
-from environments.actions import record
-from environments.actions.salvages import describe
-from environments.actions.setup import plan_setup
+from environments.actions import measured, record
+from environments.actions.exclusive import project_lock
+from environments.actions.removal import remove
+from environments.actions.setup import chosen_environments, lay_out
+from environments.drivers import gaia_yaml
 from environments.drivers.build import Built, Target, build_all
-from environments.drivers.salvage import salvage
-from environments.drivers.source import resolve_source
+from environments.drivers.follow import follow_hub
+from environments.drivers.hub import HubState
+from environments.drivers.source import Source, resolve_source
 from environments.drivers.stage_files import Layout
-from environments.drivers.trash import move_to_trash
 from environments.models import Environment
-from environments.signals import environment_removing
-from environments.states import ENVIRONMENT_ACTIVE
+from environments.states import EnvironmentState
 from processes.actions.operations import Progress
-from processes.actions.stopping import stop_process
-from processes.models import Process
 from projects import actions as projects
 from projects.models import Project
 
@@ -31,41 +32,34 @@ from projects.models import Project
 def set_up(progress: Progress, *, project: str, source: str, root: str, base_port: int, count: int) -> dict[str, Any]:
     """Make what is missing of a project's environments and repair what is damaged; change nothing else.
 
-    Returns: `{created, repaired, unchanged, kept, failed, …}`, names of environments and what was done to them.
-    Raises: GaiaError when the source or the hub cannot be used, or when any environment failed.
+    Returns: what was done, by names of environments: `{created, repaired, unchanged, others, kept, problems,
+    placeholder, submodules, learned, not_fetched, …}`.
+    Raises: GaiaError when the source or the hub cannot be used, or when any environment failed; Cancelled.
     """
-    with _project_lock(project):
+    with project_lock(project):
         progress(0, 1, "Looking at what is there")
-        found = resolve_source(source, Path.cwd())
-        plan = plan_setup(source=source, project=project, count=count, root=root, base_port=base_port)
-        registered = projects.register(project, source, root=Path(root), base_port=base_port)
-        environments = record.record_intents(registered, plan.environments)
-        state, built = build_all(
-            found,
-            registered.hub,
-            [_target(registered, environment) for environment in environments],
-            lambda text, fraction: progress(fraction, 1.02, text),
-            timeout=settings.GAIA["environments.git_timeout"],
+        origin = resolve_source(source, Path("/"))
+        plan = lay_out(project=project, source=source, root=Path(root), base_port=base_port, count=count)
+        registered, environments = record.record_intents(
+            project, source, plan.environments, root=Path(root), base_port=base_port
         )
+        state, built = _build(progress, origin, registered, environments)
         projects.record_default_branch(registered, state.default_branch)
-        result = _record(environments, built)
-        reconcile.refresh_git([each for each in environments if each.name not in result["failed"]])
-        result["exported"] = record.export()
+        result, failed = _record(environments, built)
+        result |= _follow(registered, state, [each for each in built if each.error is None and not each.created])
+        well = [environment.pk for environment in environments if environment.name not in failed]
+        reconcile.refresh_git(list(Environment.objects.filter(pk__in=well).select_related("project", "git")))
+        result["exported"] = measured.export()
         result |= {
             "project": project,
+            "others": list(plan.others),
             "hub": str(registered.hub),
             "hub_created": state.created,
             "diverged": list(state.diverged),
             "moved_tags": list(state.moved_tags),
         }
-    if result["failed"]:
-        name, error = next(iter(result["failed"].items()))
-        raise GaiaError(
-            f"{len(result['failed'])} of {count} environments could not be made; {name}: {error}",
-            meaning="The others are ready.",
-            fix="Mend the cause and run it again: only what is missing is made.",
-            failed=result["failed"],
-        )
+    if failed:
+        raise _failure(failed, count, "could not be made", "Those that could be made are ready.")
     progress(1, 1, _told(result))
     return result
 
@@ -73,83 +67,62 @@ def set_up(progress: Progress, *, project: str, source: str, root: str, base_por
 def clean(progress: Progress, *, project: str, names: list[str]) -> dict[str, Any]:
     """Remove environments: stop their stages, salvage their work, move their trees to the trash.
 
-    Returns: `{removed: [{name, trash, salvage}]}`; `salvage` has the command that brings the work back.
+    Returns: `{project, removed: [{name, trash, salvage, left}]}`; `salvage` has the command that brings the work back.
+    Raises: GaiaError when any of them was not removed, or Cancelled; `detail["removed"]` has those that were.
     """
-    with _project_lock(project):
-        registered = projects.find(project)
-        chosen = Environment.objects.filter(project=registered, name__in=names, state__in=ENVIRONMENT_ACTIVE)
-        environments = list(chosen.order_by("number"))
-        removed = []
-        for number, environment in enumerate(environments):
-            progress(number, len(environments) or 1, f"Salvaging and removing {environment.directory}")
-            removed.append(_remove(environment))
-        record.export()
+    removed: list[dict[str, Any]] = []
+    failed: dict[str, GaiaError] = {}
+    with project_lock(project):
+        environments = chosen_environments(projects.find(project), names)
+        try:
+            for number, environment in enumerate(environments):
+                progress(number, len(environments), f"Salvaging and removing {environment.directory}")
+                try:
+                    removed.append(remove(environment))
+                except GaiaError as error:
+                    failed[environment.name] = error
+        except Cancelled as error:
+            error.detail["removed"] = removed
+            raise
+        finally:
+            measured.export()
+    if failed:
+        raise _failure(failed, len(environments), "could not be removed", "They are where they were.", removed=removed)
     progress(1, 1, f"{len(removed)} environments removed")
     return {"project": project, "removed": removed}
 
 
-def _remove(environment: Environment) -> dict[str, Any]:
-    for stage in environment.stages.select_related("environment"):
-        live = Process.objects.active().filter(owner=stage.owner).first()
-        if live is not None and live.pid:
-            stop_process(live)
-    environment_removing.send(Environment, environment=environment)
-    record.record_removing(environment)
-    path, home = Path(environment.path), settings.GAIA.home
-    saved, trash = None, None
-    if path.exists():
+def _build(
+    progress: Progress, origin: Source, project: Project, environments: Sequence[Environment]
+) -> tuple[HubState, list[Built]]:
+    try:
+        return build_all(
+            origin,
+            project.hub,
+            [_target(project, environment) for environment in environments],
+            _from_any_thread(progress),
+            timeout=settings.GAIA["environments.git_timeout"],
+        )
+    except BaseException as error:
+        problem = error.what if isinstance(error, GaiaError) else "its set-up was interrupted"
+        for environment in environments:
+            if environment.state == EnvironmentState.CREATING:
+                record.record_damaged(environment, problem)
+        raise
+
+
+def _from_any_thread(progress: Progress) -> Callable[[str, float], None]:
+    """The build tells from several threads; each would keep a database connection of its own."""
+    mine = threading.get_ident()
+
+    def tell(text: str, fraction: float) -> None:
         try:
-            saved = salvage(path, environment.project.hub, name=environment.directory, directory=home.salvage)
-        except GaiaError as error:
-            record.record_damaged(environment, f"its work could not be salvaged, so it was not removed: {error.what}")
-            raise
-        trash = move_to_trash(path, home.trash)
-    told = describe(saved) if saved else None
-    record.record_removed(environment, trash=trash, salvage=told)
-    return {"name": environment.directory, "trash": str(trash) if trash else None, "salvage": told}
+            progress(fraction, 1.02, text)  # never the end: the operation says itself when it is done
+        finally:
+            if threading.get_ident() != mine:
+                connection.close()
 
-
-def _record(environments: list[Environment], built: list[Built]) -> dict[str, Any]:
-    result: dict[str, Any] = {
-        "created": [],
-        "repaired": {},
-        "unchanged": [],
-        "kept": {},
-        "submodules": {},
-        "failed": {},
-    }
-    for environment, made in zip(environments, built, strict=True):
-        name = environment.name
-        if made.error is not None:
-            record.record_damaged(environment, made.error.what)
-            result["failed"][name] = f"{made.error.what}. {made.error.fix}".strip()
-            continue
-        record.record_ready(environment)
-        report = made.report
-        again = sorted({*report.created, *report.repaired}) if report else []
-        if made.created:
-            result["created"].append(name)
-        elif again:
-            record.record_repaired(environment, again)
-            result["repaired"][name] = again
-        else:
-            result["unchanged"].append(name)
-        if report and report.kept:
-            result["kept"][name] = list(report.kept)
-        if made.submodules:
-            result["submodules"][name] = list(made.submodules)
-    return result
-
-
-def _told(result: dict[str, Any]) -> str:
-    if not result["created"] and not result["repaired"]:
-        return f"Nothing to do: {len(result['unchanged'])} environments are as they should be"
-    parts = [
-        (len(result["created"]), "created"),
-        (len(result["repaired"]), "repaired"),
-        (len(result["unchanged"]), "unchanged"),
-    ]
-    return ", ".join(f"{number} {what}" for number, what in parts if number)
+    return tell
 
 
 def _target(project: Project, environment: Environment) -> Target:
@@ -165,5 +138,71 @@ def _target(project: Project, environment: Environment) -> Target:
     )
 
 
-def _project_lock(project: str) -> Any:
-    return file_lock(settings.GAIA.home.locks / f"project-{project}.lock", what=f"project {project}")
+def _record(environments: list[Environment], built: list[Built]) -> tuple[dict[str, Any], dict[str, GaiaError]]:
+    """Write down what became of each. Returns: what was done, and what failed."""
+    result: dict[str, Any] = {name: [] for name in ("created", "unchanged", "placeholder")}
+    result |= {name: {} for name in ("repaired", "kept", "problems", "submodules")}
+    failed: dict[str, GaiaError] = {}
+    for environment, made in zip(environments, built, strict=True):
+        if made.error is not None:
+            record.record_damaged(environment, made.error.what)
+            failed[environment.name] = made.error
+        else:
+            _record_one(environment, made, result)
+    return result, failed
+
+
+def _record_one(environment: Environment, made: Built, result: dict[str, Any]) -> None:
+    name, report = environment.name, made.report
+    again = sorted({*report.created, *report.repaired}) if report else []
+    problem = environment.problem
+    if record.record_ready(environment) and problem and not made.created:
+        again.append(f"its record, which said: {problem}")
+    if made.created:
+        result["created"].append(name)
+    elif again:
+        record.record_repaired(environment, again)
+        result["repaired"][name] = again
+    else:
+        result["unchanged"].append(name)
+    told = {"kept": report.kept, "problems": report.problems} if report else {}
+    for about, texts in (*told.items(), ("submodules", made.submodules)):
+        if texts:
+            result[about][name] = list(texts)
+    if not any((made.target.path / file).is_file() for file in gaia_yaml.NAMES):
+        result["placeholder"].append(name)
+
+
+def _follow(project: Project, state: HubState, built: list[Built]) -> dict[str, Any]:
+    """Let the checkouts that were there know the hub's commits; their own branches and files stay."""
+    learned: list[str] = []
+    not_fetched: dict[str, str] = {}
+    for made in built:
+        name = made.target.branch.rpartition("/")[2]
+        try:
+            if follow_hub(made.target.path, project.hub, default_branch=state.default_branch, head=state.head_sha):
+                learned.append(name)
+        except GaiaError as error:  # somebody works in it with git, or has broken it: the rest is in order
+            not_fetched[name] = error.what
+    return {"learned": learned, "not_fetched": not_fetched}
+
+
+def _failure(failed: dict[str, GaiaError], count: int, what: str, meaning: str, **detail: Any) -> GaiaError:
+    """One error for those that failed, of the kind of the first one."""
+    name, first = next(iter(failed.items()))
+    kinds: tuple[type[GaiaError], ...] = (Cancelled, InvalidInput, NotFound, Conflict, Refused, Unavailable)
+    kind = next((kind for kind in kinds if isinstance(first, kind)), GaiaError)
+    return kind(
+        f"{len(failed)} of {count} environments {what}; {name}: {first.what}",
+        meaning="\n".join(part for part in (first.meaning, meaning) if part),
+        fix="\n".join(part for part in (first.fix, "Then run it again: only what is missing is done.") if part),
+        failed={name: error.what for name, error in failed.items()},
+        **detail,
+    )
+
+
+def _told(result: dict[str, Any]) -> str:
+    if not result["created"] and not result["repaired"]:
+        return f"Nothing to do: {len(result['unchanged'])} environments are as they should be"
+    parts = [(len(result[word]), word) for word in ("created", "repaired", "unchanged")]
+    return ", ".join(f"{number} {word}" for number, word in parts if number)

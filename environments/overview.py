@@ -81,7 +81,7 @@ def describe_stage(stage: Stage, process: Process | None) -> dict[str, Any]:
         "since": _since(process),
         "origin": process.origin if process else None,
         "exit_code": process.exit_code if process else None,
-        "problem": process.problem if process else "",
+        "problem": _problem(process),
         "log": process.log if process else "",
     }
 
@@ -95,6 +95,12 @@ def stage_state(process: Process | None) -> str:
     asked = process.stop_requested_at is not None or process.exit_code in _TERMINATED
     clean = process.state == ProcessState.EXITED and process.exit_code == 0
     return "stopped" if asked or clean else "failed"
+
+
+def _problem(process: Process | None) -> str:
+    if process is None:
+        return ""
+    return process.problem or ("it ended by itself" if stage_state(process) == "failed" else "")
 
 
 def _since(process: Process | None) -> str | None:

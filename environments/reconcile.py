@@ -2,70 +2,50 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import time
 from pathlib import Path
 
-from environments.actions import record
-from environments.drivers.stage_files import stage_start
+from environments.actions import measured, record
+from environments.actions.scripts import follow_journal, look_for_ended
+from environments.drivers.stage_files import stage_paths
 from environments.drivers.status import status_many
 from environments.models import Environment, Stage
-from environments.states import ENVIRONMENT_ACTIVE, EnvironmentState
-from processes.actions.processes import record_exit, record_script_start
-from processes.drivers import journal, liveness
-from processes.models import Node, Process
-from processes.states import ExitSource
+from environments.states import ENVIRONMENT_ACTIVE, ENVIRONMENT_BUSY, EnvironmentState
+from processes.actions.nodes import daemon_runs
+from processes.models import Node, Operation
 
+logger = logging.getLogger(__name__)
+
+MISSING = "its checkout is missing"
 _GIT_EVERY_S = 5.0
 _GIT_SHARE = 20  # looking may take a twentieth of the time: a hundred large checkouts are looked at less often
-_journals_seen: dict[str, tuple[int, int]] = {}
+_journals_seen: dict[str, tuple[int, int, int]] = {}
 _next_git_look = 0.0
 
 
 def look_at_stages(node: Node) -> None:
     """Notice what launch.sh and stop.sh did, with GAIA up or down, from the journals they share with the daemon."""
-    stages = Stage.objects.filter(environment__state=EnvironmentState.READY).select_related("environment__project")
+    if not daemon_runs():
+        look_for_ended(node)
+    stages = Stage.objects.filter(environment__state__in=ENVIRONMENT_ACTIVE).select_related("environment")
     for stage in stages:
-        start = stage_start(Path(stage.environment.path), stage.name)
         try:
-            facts = start.journal.stat()
+            facts = _journal(stage.environment.path, stage.name).stat()
+            seen = (facts.st_ino, facts.st_mtime_ns, facts.st_size)
+            if _journals_seen.get(stage.owner) != seen and follow_journal(node, stage):
+                _journals_seen[stage.owner] = seen
         except FileNotFoundError:
-            continue
-        seen = (facts.st_mtime_ns, facts.st_size)
-        if _journals_seen.get(stage.owner) != seen:
-            follow_journal(node, stage)
-            _journals_seen[stage.owner] = seen
+            continue  # it was never launched
+        except Exception:  # one stage that cannot be read must not hide the others
+            logger.exception("the journal of %s", stage.owner)
 
 
-def follow_journal(node: Node, stage: Stage) -> None:
-    """Take note of the newest start in a stage's journal, if it was a script's and is not known yet."""
-    start = stage_start(Path(stage.environment.path), stage.name)
-    records = list(journal.records(start.journal).values())
-    if not records:
-        return
-    newest, pid = records[-1], records[-1].pid
-    if pid is None:
-        return
-    if Process.objects.filter(token=newest.token).exists():
-        return
-    identity = liveness.identify(pid) if liveness.lock_held(start.lock) else None
-    if identity is None and newest.code is None:
-        return  # it was killed with its shim before anybody saw it
-    process = record_script_start(
-        node,
-        stage.owner,
-        token=newest.token,
-        pid=pid,
-        start_ticks=identity.start_ticks if identity else 0,
-        boot_id=identity.boot_id if identity else liveness.boot_id(),
-        argv=start.argv,
-        cwd=start.cwd,
-        log_file=start.log,
-        lock=start.lock,
-        journal=start.journal,
-        port=stage.port,
-    )
-    if process is not None and newest.code is not None:
-        record_exit(process, newest.code, ExitSource.JOURNAL)
+@functools.lru_cache(maxsize=4096)
+def _journal(path: str, stage: str) -> Path:
+    """Where it lies never changes, and this is asked for every stage every second."""
+    return stage_paths(Path(path), stage).journal
 
 
 def look_at_git() -> None:
@@ -74,7 +54,7 @@ def look_at_git() -> None:
     if time.monotonic() < _next_git_look:
         return
     begun = time.monotonic()
-    refresh_git(list(Environment.objects.filter(state__in=ENVIRONMENT_ACTIVE)))
+    refresh_git(list(Environment.objects.filter(state__in=ENVIRONMENT_ACTIVE).select_related("project", "git")))
     _next_git_look = time.monotonic() + max(0.0, (time.monotonic() - begun) * _GIT_SHARE - _GIT_EVERY_S)
 
 
@@ -83,12 +63,25 @@ def refresh_git(environments: list[Environment]) -> None:
     there = [each for each in environments if Path(each.path, ".git").exists()]
     for environment in environments:
         if environment in there:
-            if environment.state == EnvironmentState.DAMAGED and environment.problem == _MISSING:
+            if environment.state == EnvironmentState.DAMAGED and environment.problem == MISSING:
                 record.record_ready(environment, f"{environment.directory} is back")
         elif environment.state == EnvironmentState.READY:
-            record.record_damaged(environment, _MISSING)
+            # only while it is said to be there: its removal may have begun since the row was read
+            record.record_damaged(environment, MISSING, seen=[EnvironmentState.READY])
+    _notice_interrupted([each for each in environments if each.state in ENVIRONMENT_BUSY])
     statuses = status_many([Path(each.path) for each in there])
-    record.record_git({each.pk: statuses[Path(each.path)] for each in there})
+    measured.record_git(there, {each.pk: statuses[Path(each.path)] for each in there})
 
 
-_MISSING = "its checkout is missing"
+def _notice_interrupted(busy: list[Environment]) -> None:
+    """Environments in the making or going on which no operation works any more: it was killed."""
+    if not busy:
+        return
+    subjects = {each.pk: f"project/{each.project.name}" for each in busy}
+    worked_on = set(
+        Operation.objects.active().filter(subject__in=set(subjects.values())).values_list("subject", flat=True)
+    )
+    for environment in busy:
+        if subjects[environment.pk] not in worked_on:
+            what = "set-up" if environment.state == EnvironmentState.CREATING else "removal"
+            record.record_damaged(environment, f"its {what} was interrupted", seen=[environment.state])

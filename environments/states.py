@@ -19,11 +19,18 @@ ENVIRONMENT_ACTIVE = (
     EnvironmentState.DAMAGED,
     EnvironmentState.REMOVING,
 )
+ENVIRONMENT_BUSY = (EnvironmentState.CREATING, EnvironmentState.REMOVING)
+"""States that only last while an operation works on the environment."""
 ENVIRONMENT_TRANSITIONS: dict[str, tuple[str, ...]] = {
     EnvironmentState.CREATING: (EnvironmentState.READY, EnvironmentState.DAMAGED, EnvironmentState.REMOVING),
-    EnvironmentState.READY: (EnvironmentState.DAMAGED, EnvironmentState.REMOVING, EnvironmentState.CREATING),
-    EnvironmentState.DAMAGED: (EnvironmentState.CREATING, EnvironmentState.READY, EnvironmentState.REMOVING),
-    EnvironmentState.REMOVING: (EnvironmentState.REMOVED, EnvironmentState.DAMAGED),
+    EnvironmentState.READY: (EnvironmentState.CREATING, EnvironmentState.DAMAGED, EnvironmentState.REMOVING),
+    EnvironmentState.DAMAGED: (
+        EnvironmentState.CREATING,
+        EnvironmentState.READY,
+        EnvironmentState.DAMAGED,  # for another reason
+        EnvironmentState.REMOVING,
+    ),
+    EnvironmentState.REMOVING: (EnvironmentState.CREATING, EnvironmentState.DAMAGED, EnvironmentState.REMOVED),
 }
 
 STAGE_NAMES = ("dev", "qa", "staging")

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-from common.run import run
-from environments.models import Environment
-from environments.states import ENVIRONMENT_ACTIVE, STAGE_PORT_OFFSETS
-from processes.drivers import ports
+from environments.actions.places import free_base_port
+from environments.drivers.git import run_git
+from environments.drivers.partial import partial_directory, publish
+from environments.states import ENVIRONMENT_ACTIVE
 from projects.models import Project
 
 _TIMEOUT_S = 30.0
-_STEP = 300  # stages use three blocks of a hundred ports
-_HIGHEST_BASE = 60_000
+_AUTHOR = {
+    f"GIT_{who}_{what}": value
+    for who in ("AUTHOR", "COMMITTER")
+    for what, value in (("NAME", "GAIA demo"), ("EMAIL", "demo@localhost"))
+} | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 
 _README = """# Demo
 
@@ -102,7 +106,7 @@ if __name__ == "__main__":
     ThreadingHTTPServer(("127.0.0.1", int(os.environ.get("PORT", "8000"))), Notes).serve_forever()
 '''
 
-_TESTS = '''import os
+_TESTS = """import os
 import tempfile
 import unittest
 
@@ -122,7 +126,7 @@ class StoreTest(unittest.TestCase):
 
 if __name__ == "__main__":
     unittest.main()
-'''
+"""
 
 _GAIA_YAML = """# How GAIA runs a stage of this project.
 command: python3 app.py
@@ -139,46 +143,36 @@ _HISTORY: tuple[tuple[str, dict[str, str]], ...] = (
 
 
 def make_demo(path: Path) -> Path:
-    """The sample repository, made when it is not there or was left half made.
+    """The sample repository, made when it is not there: whole or not at all.
 
     Args:
         path: where it goes.
 
-    Returns: its path. Raises: CommandError when git cannot make it.
+    Returns: its path. Raises: GitError when git cannot make it; Conflict when something else lies there.
     """
-    if (path / ".git" / "gaia-demo-complete").exists():
+    if (path / ".git").is_dir():
         return path
-    path.mkdir(parents=True, exist_ok=True)
-    env = {
-        **os.environ,
-        "GIT_AUTHOR_NAME": "GAIA demo", "GIT_AUTHOR_EMAIL": "demo@localhost",
-        "GIT_COMMITTER_NAME": "GAIA demo", "GIT_COMMITTER_EMAIL": "demo@localhost",
-        "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1",
-    }  # fmt: skip
-
-    def git(*words: str) -> str:
-        return run(["git", *words], cwd=path, env=env, timeout=_TIMEOUT_S).stdout.strip()
-
-    git("init", "--quiet", "--initial-branch=main")
-    done = run(["git", "log", "--format=%s"], cwd=path, env=env, timeout=_TIMEOUT_S, check=False).stdout.splitlines()
-    for subject, files in _HISTORY:
-        if subject in done:
-            continue
-        for name, text in files.items():
-            (path / name).write_text(text, encoding="utf-8")
-        git("add", "--", *files)
-        git("commit", "--quiet", "--no-verify", "--no-gpg-sign", "--message", subject)
-    (path / ".git" / "gaia-demo-complete").touch()
+    with partial_directory(path) as partial:
+        built = partial / "demo"
+        built.mkdir()
+        for words in (("init", "--quiet", "--initial-branch=main"), *_commits(built)):
+            run_git(*words, place=["-C", str(built)], env=_AUTHOR, timeout=_TIMEOUT_S)
+        publish(built, path)
     return path
 
 
+def _commits(path: Path) -> Iterator[tuple[str, ...]]:
+    """Writes the files of each commit and gives the git commands that make it."""
+    for subject, files in _HISTORY:
+        for name, text in files.items():
+            (path / name).write_text(text, encoding="utf-8")
+        yield ("add", "--", *files)
+        yield ("commit", "--quiet", "--no-verify", "--no-gpg-sign", "--message", subject)
+
+
 def demo_base_port(source: Path, count: int) -> int | None:
-    """A base port whose stage ports are free, so that the demo starts beside anything; None when it is set up already."""
+    """A base port whose stage ports are free, so that the demo starts beside anything; None when it is set up."""
     project = Project.objects.filter(source=str(source)).first()
-    if project is not None and Environment.objects.filter(project=project, state__in=ENVIRONMENT_ACTIVE).exists():
+    if project is not None and project.environments.filter(state__in=ENVIRONMENT_ACTIVE).exists():
         return None
-    for base in range(8081, _HIGHEST_BASE, _STEP):
-        wanted = [base + offset + number for offset in STAGE_PORT_OFFSETS.values() for number in range(count)]
-        if all(ports.holder(port) is None for port in wanted):
-            return base
-    return None
+    return free_base_port(count, unused=True)

@@ -17,9 +17,9 @@ def register(name: str, source: str, *, root: Path, base_port: int) -> Project:
     """The project of that name, made when missing.
 
     Args:
-        source: path or URL of the repository.
-        root: directory its checkouts go to.
-        base_port: port of the first environment's dev stage.
+        source: path or URL of the repository, without credentials.
+        root: directory its checkouts go to; a known project moves there, so it must have no environment elsewhere.
+        base_port: port of the first environment's dev stage; likewise.
 
     Raises: InvalidInput for a bad name; Conflict when the name belongs to another source.
     """
@@ -31,6 +31,7 @@ def register(name: str, source: str, *, root: Path, base_port: int) -> Project:
                 f"project {name} already comes from {mask_url(known.source)}",
                 fix="Give the other repository another name with --project.",
             )
+        _move(known, str(root), base_port)
         return known
     try:
         with log.atomic():
@@ -41,6 +42,19 @@ def register(name: str, source: str, *, root: Path, base_port: int) -> Project:
     except IntegrityError:  # somebody else was faster: the same, or a conflict
         return register(name, source, root=root, base_port=base_port)
     return project
+
+
+def _move(project: Project, root: str, base_port: int) -> None:
+    if (project.root, project.base_port) == (root, base_port):
+        return
+    with log.atomic():
+        Project.objects.filter(pk=project.pk).update(root=root, base_port=base_port)
+        log.emit(
+            "project.moved",
+            subject=f"project/{project.name}",
+            message=f"Environments of {project.name} go to {root}, with ports from {base_port}",
+        )
+    project.root, project.base_port = root, base_port
 
 
 def record_default_branch(project: Project, branch: str) -> None:

@@ -1,4 +1,4 @@
-"""What became of environments, written by compare-and-swap with its event; and the exported master configuration."""
+"""What became of environments, written by compare-and-swap with its event."""
 
 from __future__ import annotations
 
@@ -6,55 +6,72 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.utils import timezone
 
-from common.files import write_json
-from environments.drivers.status import GitStatus
-from environments.models import Environment, GitSnapshot, Stage
-from environments.overview import environments_overview
-from environments.states import ENVIRONMENT_ACTIVE, STAGE_NAMES, EnvironmentState
+from environments.models import Environment, Stage
+from environments.states import ENVIRONMENT_ACTIVE, ENVIRONMENT_TRANSITIONS, STAGE_NAMES, EnvironmentState
 from events import log
 from events.models import Level
 from processes.actions.nodes import ensure_node
 from processes.actions.ports import lease_ports, release_ports
+from projects import actions as projects
 from projects.models import Project
 
 
-def record_intents(project: Project, planned: Sequence[Mapping[str, Any]]) -> list[Environment]:
-    """Rows, stages and port leases for planned environments; what is there already is kept.
+def record_intents(
+    name: str, source: str, planned: Sequence[Mapping[str, Any]], *, root: Path, base_port: int
+) -> tuple[Project, list[Environment]]:
+    """Rows of the project and its planned environments, their stages and port leases; what is there is kept.
 
-    Raises: Conflict when a port is held by somebody else.
+    All of it or nothing: ports are leased in the same transaction, so that a port that somebody else holds leaves no
+    environment without one.
+
+    Raises: Conflict when a port is held by somebody else, or the name belongs to another source.
     """
-    environments = [_intend(project, number, plan) for number, plan in enumerate(planned, 1)]
-    stages = Stage.objects.filter(environment__in=environments).select_related("environment")
-    lease_ports(ensure_node(), {stage.owner: stage.port for stage in stages})
-    return environments
+    node = ensure_node()
+    with log.atomic():
+        project = projects.register(name, source, root=root, base_port=base_port)
+        environments = [_intend(project, number, plan) for number, plan in enumerate(planned, 1)]
+        stages = Stage.objects.filter(environment__in=environments).select_related("environment")
+        lease_ports(node, {stage.owner: stage.port for stage in stages})
+    return project, environments
 
 
 def _intend(project: Project, number: int, plan: Mapping[str, Any]) -> Environment:
     known = Environment.objects.filter(project=project, name=plan["name"], state__in=ENVIRONMENT_ACTIVE).first()
-    if known is not None:
-        return known
-    with log.atomic():
-        environment = Environment.objects.create(
-            project=project, name=plan["name"], number=number, path=plan["path"], branch=plan["branch"]
-        )
-        Stage.objects.bulk_create(
-            Stage(
-                environment=environment, name=name, port=plan["ports"][name], database=f"data/{name}/{project.name}.db"
-            )
-            for name in STAGE_NAMES
-        )
+    environment = known or Environment.objects.create(
+        project=project, name=plan["name"], number=number, path=plan["path"], branch=plan["branch"]
+    )
+    have = set(environment.stages.values_list("name", flat=True)) if known else set()
+    missing = [name for name in STAGE_NAMES if name not in have]
+    Stage.objects.bulk_create(
+        Stage(environment=environment, name=name, port=plan["ports"][name], database=f"data/{name}/{project.name}.db")
+        for name in missing
+    )
+    if known is None:
         log.emit("environment.requested", subject=environment.key, message=f"{environment.directory} is being made")
+    elif missing:
+        record_repaired(environment, [f"stage {name}" for name in missing])
+    if known is not None and (plan["action"] == "create" or known.state == EnvironmentState.REMOVING):
+        _record_creating(environment)
     return environment
+
+
+def _record_creating(environment: Environment) -> bool:
+    """Its checkout is missing, or its removal was interrupted: it is made again."""
+    return _move(
+        environment,
+        EnvironmentState.CREATING,
+        kind="environment.requested",
+        message=f"{environment.directory} is being made again",
+        fields={"problem": ""},
+    )
 
 
 def record_ready(environment: Environment, message: str = "") -> bool:
     """It is as it should be."""
     return _move(
         environment,
-        (EnvironmentState.CREATING, EnvironmentState.DAMAGED),
         EnvironmentState.READY,
         kind="environment.ready",
         message=message or f"{environment.directory} is ready",
@@ -62,12 +79,18 @@ def record_ready(environment: Environment, message: str = "") -> bool:
     )
 
 
-def record_damaged(environment: Environment, problem: str) -> bool:
-    """Something of it is missing or broken; `gaia env setup` repairs it."""
+def record_damaged(environment: Environment, problem: str, *, seen: Sequence[str] = ()) -> bool:
+    """Something of it is missing or broken; `gaia env setup` repairs it.
+
+    Args:
+        seen: the states in which what was seen means damage; none means any.
+    """
+    if environment.state == EnvironmentState.DAMAGED and environment.problem == problem:
+        return False
     return _move(
         environment,
-        (EnvironmentState.CREATING, EnvironmentState.READY, EnvironmentState.REMOVING),
         EnvironmentState.DAMAGED,
+        seen=seen,
         kind="environment.damaged",
         message=f"{environment.directory} is damaged: {problem}",
         level=Level.ERROR,
@@ -90,87 +113,63 @@ def record_removing(environment: Environment) -> bool:
     """Its removal has begun."""
     return _move(
         environment,
-        (EnvironmentState.CREATING, EnvironmentState.READY, EnvironmentState.DAMAGED),
         EnvironmentState.REMOVING,
         kind="environment.removing",
         message=f"{environment.directory} is being removed",
     )
 
 
-def record_removed(environment: Environment, *, trash: Path | None, salvage: Mapping[str, Any] | None) -> bool:
-    """It is gone; its ports are free again, its unpushed work is in the hub, its tree in the trash."""
-    kept = f"; its work is salvaged as {salvage['name']}" if salvage else "; it had no work that the hub does not have"
-    release_ports(environment.key)
-    return _move(
-        environment,
-        (EnvironmentState.REMOVING,),
-        EnvironmentState.REMOVED,
-        kind="environment.removed",
-        message=f"{environment.directory} was removed{kept}",
-        fields={"removed_at": timezone.now()},
-        trash=str(trash) if trash else None,
-        salvage=dict(salvage) if salvage else None,
-    )
-
-
-def record_git(statuses: Mapping[int, GitStatus]) -> None:
-    """What git says now, by environment id; when it was asked is stored too, so that every door can show the age."""
-    now = timezone.now()
-    rows = [
-        GitSnapshot(
-            environment_id=pk,
-            branch=status.branch,
-            head=status.head,
-            ahead=status.ahead,
-            behind=status.behind,
-            staged=status.staged,
-            unstaged=status.unstaged,
-            untracked=status.untracked,
-            conflicts=status.conflicts,
-            detached=status.detached,
-            in_progress=status.in_progress or "",
-            error=status.error or "",
-            checked_at=now,
+def record_salvaged(environment: Environment, salvage: Mapping[str, Any]) -> None:
+    """Its work is safe. Written before the checkout goes, so that a kill in between loses nobody the way back."""
+    with log.atomic():
+        Environment.objects.filter(pk=environment.pk).update(salvage=dict(salvage))
+        log.emit(
+            "environment.salvaged",
+            subject=environment.key,
+            message=f"The work in {environment.directory} is salvaged as {salvage['name']}",
+            **salvage,
         )
-        for pk, status in statuses.items()
-    ]
-    fields = [field.name for field in GitSnapshot._meta.concrete_fields if field.name not in {"id", "environment"}]
-    GitSnapshot.objects.bulk_create(rows, update_conflicts=True, unique_fields=["environment"], update_fields=fields)
+    environment.salvage = dict(salvage)
 
 
-def export() -> bool:
-    """Write `data/environments.json`, the master configuration for tools that read files; True when it changed."""
-    exported = [
-        {
-            "project": each["project"],
-            "name": each["name"],
-            "directory": each["directory"],
-            "path": each["path"],
-            "branch": each["branch"],
-            "stages": {
-                stage["name"]: {"port": stage["port"], "url": stage["url"], "database": stage["database"]}
-                for stage in each["stages"]
-            },
-        }
-        for each in environments_overview()
-    ]
-    return write_json(settings.GAIA.home.data / "environments.json", {"version": 1, "environments": exported})
+def record_removed(environment: Environment, *, trash: Path | None, left: bool = False) -> bool:
+    """It is gone; its ports are free again, its unpushed work is in the hub, its tree in the trash.
+
+    Args:
+        trash: where its tree lies.
+        left: something that GAIA did not make lies at its path and was not touched.
+    """
+    salvage = environment.salvage
+    kept = f"; its work is salvaged as {salvage['name']}" if salvage else ""
+    told = f"; what lies at {environment.path} is not GAIA's and was left alone" if left else ""
+    with log.atomic():
+        release_ports(environment.key)
+        return _move(
+            environment,
+            EnvironmentState.REMOVED,
+            kind="environment.removed",
+            message=f"{environment.directory} was removed{kept}{told}",
+            fields={"removed_at": timezone.now(), "problem": ""},
+            trash=str(trash) if trash else None,
+            salvage=salvage,
+        )
 
 
 def _move(
     environment: Environment,
-    before: Sequence[str],
     after: str,
     *,
     kind: str,
     message: str,
+    seen: Sequence[str] = (),
     level: str = Level.INFO,
     fields: Mapping[str, Any] | None = None,
     **data: Any,
 ) -> bool:
+    before = [state for state, following in ENVIRONMENT_TRANSITIONS.items() if after in following]
     changes = {"state": after, **(fields or {})}
     with log.atomic():
-        changed = Environment.objects.filter(pk=environment.pk, state__in=before).update(**changes)
+        changed = Environment.objects.filter(pk=environment.pk, state__in=seen or before).update(**changes)
         if changed:
             log.emit(kind, subject=environment.key, message=message, level=level, **data)
     for name, value in changes.items() if changed else ():

@@ -9,6 +9,7 @@ from typing import Any
 from django.conf import settings
 
 from common.errors import NotFound
+from environments.actions.exclusive import project_lock
 from environments.drivers.git import bare
 from environments.drivers.salvage import Salvage, restore
 from environments.models import Environment
@@ -35,15 +36,25 @@ def describe(salvage: Salvage) -> dict[str, Any]:
 
 
 def list_salvages() -> list[dict[str, Any]]:
-    """Every salvage in every hub, oldest first: `[{name, project, kinds}]`."""
+    """Every salvage in every hub: `[{name, project, kinds, restore_command}]`, by name, which ends with the moment.
+
+    `restore_command` is None when its environment is not on record any more.
+    """
+    kept = Environment.objects.exclude(salvage=None).values_list("salvage", flat=True)
+    commands = {salvage["name"]: salvage["restore_command"] for salvage in kept if salvage}
     found: dict[str, dict[str, Any]] = {}
     for project in Project.objects.all():
         if not project.hub.is_dir():
             continue
         for ref in bare(project.hub).text("for-each-ref", "--format=%(refname)", _PREFIX).splitlines():
             name, _, rest = ref.removeprefix(_PREFIX).partition("/")
-            each = found.setdefault(name, {"name": name, "project": project.name, "kinds": []})
-            each["kinds"].append(rest)
+            new: dict[str, Any] = {
+                "name": name,
+                "project": project.name,
+                "kinds": [],
+                "restore_command": commands.get(name),
+            }
+            found.setdefault(name, new)["kinds"].append(rest)
     return [found[name] for name in sorted(found)]
 
 
@@ -55,15 +66,17 @@ def restore_salvage(name: str, into: Path | None = None) -> dict[str, Any]:
         into: the checkout; None means the environment the work came from.
 
     Returns: `{into, branches, aside, files, stashes}`.
-    Raises: NotFound for the salvage or the environment; Conflict when the checkout has uncommitted work.
+    Raises: NotFound for the salvage or the environment; Conflict when the checkout has uncommitted work, or an
+    operation is at work in the project.
     """
     known = next((each for each in list_salvages() if each["name"] == name), None)
     if known is None:
         raise NotFound(f"there is no salvage {name!r}", fix="gaia env restore lists them.")
     project = Project.objects.get(name=known["project"])
-    target = into or _origin(name)
+    target = into or _origin(project, name)
     archive = settings.GAIA.home.salvage / f"{name}.tar"
-    done = restore(target, project.hub, name, archive=archive if archive.exists() else None)
+    with project_lock(project.name):
+        done = restore(target, project.hub, name, archive=archive if archive.exists() else None)
     with log.atomic():
         log.emit(
             "salvage.restored",
@@ -74,9 +87,10 @@ def restore_salvage(name: str, into: Path | None = None) -> dict[str, Any]:
     return {"into": str(target), **asdict(done)}
 
 
-def _origin(name: str) -> Path:
+def _origin(project: Project, name: str) -> Path:
+    """Where the work came from; a name is DIRECTORY-TIME, or DIRECTORY-TIME-NUMBER for one of the same second."""
     directory = name.rpartition("-")[0]
-    for environment in Environment.objects.filter(state__in=ENVIRONMENT_ACTIVE):
+    for environment in Environment.objects.filter(project=project, state__in=ENVIRONMENT_ACTIVE):
         if environment.directory in {directory, directory.rpartition("-")[0]}:
             return Path(environment.path)
     raise NotFound(

@@ -7,37 +7,50 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.db.models import Max
 
-from common.errors import Conflict, InvalidInput
-from common.names import check_name
-from common.redaction import mask_url
+from common.errors import Conflict, InvalidInput, NotFound
+from environments.actions.places import (
+    MAX_COUNT,
+    anchored,
+    check_ports,
+    check_root,
+    configured_root,
+    free_base_port,
+)
+from environments.actions.sources import choose_project
 from environments.drivers.checkout import inspect
 from environments.drivers.git import check_git
-from environments.drivers.source import Source, resolve_source
 from environments.models import Environment
 from environments.states import ENVIRONMENT_ACTIVE, STAGE_PORT_OFFSETS
-from processes.actions.nodes import ensure_node
 from processes.actions.operations import request_operation
-from processes.actions.ports import check_free
 from processes.models import Operation
 from projects.models import Project
 
-MAX_COUNT = 100  # the qa ports begin 100 above the dev ports
-_HIGHEST_PORT = 65535
+__all__ = ["MAX_COUNT", "Plan", "lay_out", "plan_setup", "request_clean", "request_setup", "requested_before"]
+
+_LONGEST_PATH, _LONGEST_KEY = 900, 100
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a set-up is going to do; also what `--dry-run` prints."""
+    """What a set-up is going to do; also what `--dry-run` prints.
+
+    Args:
+        environments: `{name, path, branch, action, ports}` of each; action is `create` or `check`.
+        others: names of the project's environments beyond the count, which are left as they are.
+    """
 
     project: str
     source: str
     root: str
     base_port: int
     environments: tuple[dict[str, Any], ...]
+    others: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "source": mask_url(self.source), "environments": list(self.environments)}
+        """The plan as JSON-ready data."""
+        return {**asdict(self), "environments": list(self.environments), "others": list(self.others)}
 
 
 def plan_setup(
@@ -49,53 +62,69 @@ def plan_setup(
     base_port: int | None = None,
     cwd: Path | None = None,
 ) -> Plan:
-    """Work out what a set-up would do, and refuse what cannot work.
+    """Work out what a set-up would do, and refuse what cannot work; writes nothing.
 
     Args:
         source: path or URL; None means the registered project, else the repository one stands in.
-        project: its name; None derives it from the source.
-        count: how many environments; None means the configured number.
+        project: its name; None means the one registered for the source, else a name made from it.
+        count: how many environments; None means the configured number, or as many as there are if that is more.
         root: directory for the checkouts; None means beside a local source, else the home's checkouts/.
         base_port: port of the first dev stage.
-        cwd: where relative paths start.
+        cwd: where the person stands; None when they stand nowhere, as in the API: paths must be absolute then.
 
-    Raises: InvalidInput, NotFound, Conflict (a path that is not ours, a port with its holder), Unavailable.
+    Raises: InvalidInput, NotFound, Refused, Conflict (a path that is not ours, a port with its holder), Unavailable.
     """
     check_git()
-    wanted = settings.GAIA["environments.count"] if count is None else count
-    if not 1 <= wanted <= MAX_COUNT:
+    _check_count(count)
+    if any(len(text or "") > _LONGEST_PATH for text in (source, root)):
+        raise InvalidInput(f"a path or address has more than {_LONGEST_PATH} characters", fix="Use a shorter one.")
+    try:
+        choice = choose_project(source, project, cwd)
+        known = choice.known
+        chosen_root = anchored(root, cwd) if root else Path(known.root) if known else configured_root(choice.directory)
+        wanted = count or max(int(settings.GAIA["environments.count"]), _highest_number(known))
+        if base_port is None:
+            base_port = known.base_port if known else free_base_port(wanted)
+        return lay_out(project=choice.name, source=choice.source, root=chosen_root, base_port=base_port, count=wanted)
+    except OSError as error:  # a name that the file system refuses, a disk that does not answer
         raise InvalidInput(
-            f"{wanted} environments are not possible",
-            meaning=f"A project has 1 to {MAX_COUNT}: the qa ports begin {MAX_COUNT} above the dev ports.",
-            fix=f"Choose --count between 1 and {MAX_COUNT}; a second project can have as many again.",
-            count=wanted,
-        )
-    known = _registered(project, source)
+            f"{error.filename or source or root} cannot be used: {error.strerror}", fix="Choose another path."
+        ) from error
+
+
+def lay_out(*, project: str, source: str, root: Path, base_port: int, count: int) -> Plan:
+    """The plan for a project whose source is known; refuses what cannot work and writes nothing.
+
+    Args:
+        source: absolute path or URL.
+
+    Raises: InvalidInput, Refused; Conflict for another source, other places, a path or port that is somebody else's.
+    """
+    _check_count(count)
+    known = Project.objects.filter(name=project).first()
+    live = list(Environment.objects.filter(project=known, state__in=ENVIRONMENT_ACTIVE)) if known else []
     if known is not None:
-        name, text = known.name, known.source
-        chosen_root = Path(root).expanduser().resolve() if root else Path(known.root)
-        port = base_port or known.base_port
-        _same_as_registered(known, chosen_root, port)
-    else:
-        found = resolve_source(source or ".", cwd or Path.cwd())
-        name = check_name(project or found.name, what="project name")
-        text = str(found.path or found.url)
-        taken = Project.objects.filter(name=name).first()
-        if taken is not None and taken.source != text:
-            raise Conflict(
-                f"project {name} already comes from {mask_url(taken.source)}",
-                fix="Give this repository another name with --project.",
-            )
-        chosen_root = _root(root, found)
-        port = base_port or (taken.base_port if taken else _free_base(wanted))
-    environments = tuple(_planned(name, number, chosen_root, port) for number in range(1, wanted + 1))
-    _check_ports(name, environments, port)
-    return Plan(name, text, str(chosen_root), port, environments)
+        _check_same(known, source, root, base_port, moves=not live)
+    hub = (known or Project(name=project)).hub
+    planned = tuple(_planned(project, number, root, base_port, hub) for number in range(1, count + 1))
+    check_root(root, source, project=project, writes=any(each["action"] == "create" for each in planned))
+    check_ports(
+        {
+            f"environment/{Path(each['path']).name}/{stage}": port
+            for each in planned
+            for stage, port in each["ports"].items()
+        }
+    )
+    others = tuple(each.name for each in live if each.number > count)
+    return Plan(project, source, str(root), base_port, planned, others)
 
 
 def request_setup(plan: Plan, *, idempotency_key: str | None = None, detached: bool = True) -> Operation:
-    """Ask for what the plan says, as a long operation; one at a time per project."""
-    return request_operation(
+    """Ask for what the plan says, as a long operation; one at a time per project.
+
+    Raises: Conflict when another one works on the project; InvalidInput for a key that is too long.
+    """
+    return requested_before(idempotency_key) or request_operation(
         "environments.setup",
         f"Set-up of {len(plan.environments)} environments of {plan.project}",
         subject=f"project/{plan.project}",
@@ -111,45 +140,75 @@ def request_setup(plan: Plan, *, idempotency_key: str | None = None, detached: b
     )
 
 
-def request_clean(project: Project, names: list[str] | None = None, *, detached: bool = True) -> Operation:
+def requested_before(idempotency_key: str | None) -> Operation | None:
+    """The operation that an earlier request with the same key has started. Raises: InvalidInput for a bad key."""
+    if not idempotency_key:
+        return None
+    if len(idempotency_key) > _LONGEST_KEY:
+        raise InvalidInput(f"the idempotency key has more than {_LONGEST_KEY} characters", fix="Use a UUID.")
+    return Operation.objects.filter(idempotency_key=idempotency_key).first()
+
+
+def request_clean(
+    project: Project, names: list[str] | None = None, *, idempotency_key: str | None = None, detached: bool = True
+) -> Operation:
     """Ask for the removal of environments; all unpushed work is salvaged first.
 
     Args:
-        names: which of the project's (dev1 …); None means all.
+        names: which of the project's (dev1, demo-dev1 …); None means all.
 
-    Raises: InvalidInput when a name is not one of its environments; Conflict when another operation is at it.
+    Raises: NotFound when a name is not one of its environments; Conflict when another operation is at it.
     """
-    live = list(Environment.objects.filter(project=project, state__in=ENVIRONMENT_ACTIVE))
-    have = {environment.name: environment for environment in live} | {each.directory: each for each in live}
-    unknown = [name for name in names or [] if name not in have]
-    if unknown:
-        raise InvalidInput(
-            f"{project.name} has no environment {', '.join(unknown)}",
-            fix="It has " + (", ".join(each.name for each in live) or "none") + ".",
-        )
-    chosen = sorted({have[name].name for name in names}) if names else [each.name for each in live]
-    return request_operation(
+    chosen = chosen_environments(project, names)
+    return requested_before(idempotency_key) or request_operation(
         "environments.clean",
         f"Removal of {len(chosen)} environments of {project.name}",
         subject=f"project/{project.name}",
-        params={"project": project.name, "names": chosen},
+        params={"project": project.name, "names": [each.name for each in chosen]},
+        idempotency_key=idempotency_key,
         detached=detached,
     )
 
 
-def _registered(project: str | None, source: str | None) -> Project | None:
-    """Without a source, the project named, or the only one there is."""
-    if source is not None:
-        return None
-    if project:
-        return Project.objects.filter(name=project).first()
-    projects = list(Project.objects.all()[:2])
-    return projects[0] if len(projects) == 1 else None
+def chosen_environments(project: Project, names: list[str] | None = None) -> list[Environment]:
+    """A project's live environments of these names, in their order; all of them without names.
+
+    Raises: NotFound that lists what there is.
+    """
+    live = list(Environment.objects.filter(project=project, state__in=ENVIRONMENT_ACTIVE).order_by("number"))
+    if names is None:
+        return live
+    unknown = [name for name in names if not any(name in {each.name, each.directory} for each in live)]
+    if unknown:
+        raise NotFound(
+            f"{project.name} has no environment {', '.join(unknown)}",
+            fix="It has " + (", ".join(each.name for each in live) or "none") + ".",
+        )
+    return [each for each in live if {each.name, each.directory} & set(names)]
 
 
-def _same_as_registered(known: Project, root: Path, port: int) -> None:
-    live = Environment.objects.filter(project=known, state__in=ENVIRONMENT_ACTIVE).exists()
-    if live and (Path(known.root) != root or known.base_port != port):
+def _check_count(count: int | None) -> None:
+    if count is not None and not 1 <= count <= MAX_COUNT:
+        raise InvalidInput(
+            f"{count} environments are not possible",
+            meaning=f"A project has 1 to {MAX_COUNT}: the qa ports begin {MAX_COUNT} above the dev ports.",
+            fix=f"Choose --count between 1 and {MAX_COUNT}; a second project can have as many again.",
+            count=count,
+        )
+
+
+def _highest_number(project: Project | None) -> int:
+    live = Environment.objects.filter(project=project, state__in=ENVIRONMENT_ACTIVE) if project else None
+    return int(live.aggregate(highest=Max("number"))["highest"] or 0) if live is not None else 0
+
+
+def _check_same(known: Project, source: str, root: Path, port: int, *, moves: bool) -> None:
+    if known.source != source:
+        raise Conflict(
+            f"project {known.name} already comes from {known.source}",
+            fix="Give this repository another name with --project.",
+        )
+    if not moves and (Path(known.root) != root or known.base_port != port):
         raise Conflict(
             f"the environments of {known.name} lie in {known.root} with ports from {known.base_port}",
             meaning="Moving them would leave running stages and sessions behind.",
@@ -157,23 +216,7 @@ def _same_as_registered(known: Project, root: Path, port: int) -> None:
         )
 
 
-def _root(root: str | None, source: Source) -> Path:
-    configured = root or settings.GAIA["environments.root"]
-    if configured:
-        return Path(configured).expanduser().resolve()
-    return source.path.parent if source.path is not None else settings.GAIA.home.checkouts
-
-
-def _free_base(count: int) -> int:
-    """The configured base port, or the first block of 300 above it that no other project has."""
-    base = int(settings.GAIA["environments.base_port"])
-    taken = set(Project.objects.values_list("base_port", flat=True))
-    while any(abs(base - other) < 3 * MAX_COUNT for other in taken) and base + 3 * MAX_COUNT + count < _HIGHEST_PORT:
-        base += 3 * MAX_COUNT
-    return base
-
-
-def _planned(project: str, number: int, root: Path, base_port: int) -> dict[str, Any]:
+def _planned(project: str, number: int, root: Path, base_port: int, hub: Path) -> dict[str, Any]:
     name = f"dev{number}"
     path = root / f"{project}-{name}"
     facts = inspect(path, f"env/{name}")
@@ -184,6 +227,13 @@ def _planned(project: str, number: int, root: Path, base_port: int) -> dict[str,
             fix="Move it away, or choose another place with --root.",
             path=str(path),
         )
+    if facts.is_ours and Path(facts.hub) != hub and Path(facts.hub).exists():
+        raise Conflict(
+            f"{path} belongs to another GAIA or project",
+            meaning=f"It is a checkout of {facts.hub}.",
+            fix="Choose another place with --root, or another name with --project.",
+            path=str(path),
+        )
     return {
         "name": name,
         "path": str(path),
@@ -191,21 +241,3 @@ def _planned(project: str, number: int, root: Path, base_port: int) -> dict[str,
         "action": "check" if facts.exists else "create",
         "ports": {stage: base_port + offset + number - 1 for stage, offset in STAGE_PORT_OFFSETS.items()},
     }
-
-
-def _check_ports(project: str, environments: tuple[dict[str, Any], ...], base_port: int) -> None:
-    highest = max(port for each in environments for port in each["ports"].values())
-    if base_port < 1024 or highest > _HIGHEST_PORT:
-        raise InvalidInput(
-            f"ports {base_port} to {highest} cannot be used",
-            fix="Choose --base-port between 1024 and 65000.",
-            port=base_port,
-        )
-    leased = set(ensure_node().port_leases.values_list("owner", flat=True))
-    wanted = {
-        owner: port
-        for each in environments
-        for stage, port in each["ports"].items()
-        if (owner := f"environment/{project}-{each['name']}/{stage}") not in leased
-    }
-    check_free(ensure_node(), wanted)

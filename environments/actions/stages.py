@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
-from common.errors import Conflict, InvalidInput, NotFound
-from common.run import run
-from environments.drivers.stage_files import stage_start
+from common.errors import Conflict, GaiaError, NotFound, Unavailable
+from common.run import CommandFailed, run
+from environments.actions.scripts import follow_journal
+from environments.drivers.health import answers
+from environments.drivers.stage_files import StageStart, stage_paths, stage_start
 from environments.models import Environment, Stage
 from environments.states import ENVIRONMENT_ACTIVE, STAGE_NAMES, EnvironmentState
 from processes.actions.nodes import ensure_node
 from processes.actions.ports import check_listening
 from processes.actions.processes import request_start, request_stop
+from processes.drivers.liveness import lock_held
+from processes.drivers.logs import tail
 from processes.models import Process
+from processes.reconcile import environment_of
+from processes.states import ProcessState
 
 _LAUNCH_TIMEOUT_S = 60.0
+_SHOWN_LINES = 20
+# exit codes of launch.sh
+_SCRIPT_ERRORS: dict[int, type[GaiaError]] = {2: NotFound, 4: Conflict, 6: Unavailable}
 
 
 def find_environment(name: str, project: str | None = None) -> Environment:
@@ -37,31 +47,20 @@ def find_environment(name: str, project: str | None = None) -> Environment:
 
 
 def find_stage(environment: Environment, name: str) -> Stage:
-    """One of an environment's stages. Raises: InvalidInput for a name that is none."""
+    """One of an environment's stages. Raises: NotFound for a name that is none."""
     stage = environment.stages.filter(name=name).select_related("environment__project").first()
     if stage is None:
-        raise InvalidInput(f"there is no stage {name!r}", fix=f"Stages: {', '.join(STAGE_NAMES)}.")
+        raise NotFound(f"there is no stage {name!r}", fix=f"Stages: {', '.join(STAGE_NAMES)}.")
     return stage
 
 
 def launch(stage: Stage) -> Process:
     """Ask the daemon to start a stage, exactly as its `launch.sh` would.
 
-    Raises: Conflict when it runs already, its port is taken, or the environment is not ready.
+    Raises: Conflict when it runs already, its port is taken, or the environment is not ready; InvalidInput for a bad
+    gaia.yaml.
     """
-    environment = stage.environment
-    if environment.state != EnvironmentState.READY:
-        raise Conflict(
-            f"environment {environment.directory} is {environment.get_state_display().lower()}",
-            meaning=environment.problem,
-            fix="Repair it: gaia env setup.",
-        )
-    live = Process.objects.active().filter(owner=stage.owner).first()
-    if live is None:
-        check_listening(
-            stage.port, fix=f"Stop that process; stage {stage.name} of {environment.directory} needs its port."
-        )
-    start = stage_start(Path(environment.path), stage.name)
+    start = _checked_start(stage)
     return request_start(
         ensure_node(),
         stage.owner,
@@ -75,6 +74,55 @@ def launch(stage: Stage) -> Process:
     )
 
 
+def launch_by_script(stage: Stage) -> Process:
+    """Start a stage with its own `launch.sh`, as without a daemon nobody else would, and wait until it answers.
+
+    Raises: as `launch`; GaiaError with what the script said.
+    """
+    _checked_start(stage)
+    folder = Path(stage.environment.path)
+    own = folder / ".gaia/launch.sh"
+    try:
+        run(
+            ["sh", own if own.exists() else folder / "launch.sh", stage.name],
+            timeout=_LAUNCH_TIMEOUT_S,
+            cwd=folder,
+            env=environment_of(Process()),  # what the daemon would give it: nothing of GAIA's own
+        )
+    except CommandFailed as error:
+        kind = _SCRIPT_ERRORS.get(error.completed.code, GaiaError)
+        raise kind(f"{_named(stage)} did not start", meaning=error.meaning) from error
+    process = notice_scripts(stage) or Process.objects.newest_by_owner([stage.owner]).get(stage.owner)
+    if process is None:
+        raise Unavailable(f"{_named(stage)} ended at once", fix=f"Look at {log_file(stage)}.")
+    return process
+
+
+def wait_until_up(stage: Stage, process: Process, *, timeout: float) -> None:
+    """Block until a launched stage answers 200 on its health path, as its `launch.sh` does.
+
+    Args:
+        timeout: seconds.
+
+    Raises: GaiaError with its exit code and the end of its log when it ended; Unavailable when it does not answer yet.
+    """
+    url = stage.url + stage_start(Path(stage.environment.path), stage.name).health_path
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        process.refresh_from_db()
+        if not process.active:
+            raise _ended(stage, process)
+        if process.state == ProcessState.RUNNING and answers(url):
+            return
+        time.sleep(0.1)
+    if process.pid is None:
+        raise Unavailable(f"{_named(stage)} was not started yet", fix="Is the daemon well? Look at gaia status.")
+    raise Unavailable(
+        f"{_named(stage)} runs (pid {process.pid}) but {url} does not answer 200 yet",
+        fix=f"Look at {process.log}, or stop it: gaia env stop {stage.environment.directory} {stage.name}.",
+    )
+
+
 def stop(stage: Stage) -> bool:
     """Ask the daemon to stop a stage; False when it does not run."""
     process = Process.objects.active().filter(owner=stage.owner).first()
@@ -83,23 +131,47 @@ def stop(stage: Stage) -> bool:
 
 def log_file(stage: Stage) -> Path:
     """Where a stage's output goes, launched by GAIA or by its script."""
-    return stage_start(Path(stage.environment.path), stage.name).log
-
-
-def launch_by_script(stage: Stage) -> Process:
-    """Start a stage with its own `launch.sh`, as without a daemon nobody else would.
-
-    Raises: CommandFailed with what the script said.
-    """
-    script = Path(stage.environment.path, "launch.sh")
-    own = Path(stage.environment.path, ".gaia", "launch.sh")
-    run(["sh", own if own.exists() else script, stage.name], timeout=_LAUNCH_TIMEOUT_S, cwd=stage.environment.path)
-    return notice_scripts(stage) or Process.objects.filter(owner=stage.owner).order_by("-id")[0]
+    return stage_paths(Path(stage.environment.path), stage.name).log
 
 
 def notice_scripts(stage: Stage) -> Process | None:
     """Take note of what the stage's scripts did; its newest live process, if any."""
-    from environments.reconcile import follow_journal
-
     follow_journal(ensure_node(), stage)
     return Process.objects.active().filter(owner=stage.owner).first()
+
+
+def _checked_start(stage: Stage) -> StageStart:
+    environment = stage.environment
+    if environment.state != EnvironmentState.READY:
+        raise Conflict(
+            f"environment {environment.directory} is {environment.get_state_display().lower()}",
+            meaning=environment.problem,
+            fix="Repair it: gaia env setup.",
+        )
+    start = stage_start(Path(environment.path), stage.name)
+    live = Process.objects.active().filter(owner=stage.owner).first()
+    if live is not None or lock_held(start.lock):
+        pid = f" (pid {live.pid})" if live and live.pid else ""
+        raise Conflict(
+            f"{_named(stage)} already runs{pid}",
+            meaning="" if live else "Its script launched it a moment ago.",
+            fix=f"Leave it be, or stop it first: gaia env stop {environment.directory} {stage.name}.",
+            pid=live.pid if live else None,
+        )
+    check_listening(stage.port, fix=f"Stop that process; {_named(stage)} needs its port.")
+    return start
+
+
+def _ended(stage: Stage, process: Process) -> GaiaError:
+    how = process.problem or f"it ended with exit code {process.exit_code}"
+    said = tail(Path(process.log), _SHOWN_LINES).rstrip()
+    return GaiaError(
+        f"{_named(stage)} did not start: {how}",
+        meaning=f"The last lines of its log:\n{said}" if said else "Its log is empty.",
+        fix=f"Mend its command in gaia.yaml, or look at {process.log}.",
+        exit_code=process.exit_code,
+    )
+
+
+def _named(stage: Stage) -> str:
+    return f"stage {stage.name} of {stage.environment.directory}"

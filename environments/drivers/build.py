@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Concatenate, ParamSpec
 
-from common.errors import GaiaError
+from common.errors import Cancelled, GaiaError
 from environments.drivers.checkout import (
     Prepared,
     check_place,
@@ -80,13 +80,18 @@ class _Steps:
     total: int
     done: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
+    cancelled: Cancelled | None = None
 
     def step(self, text: str) -> None:
         with self.lock:
             self.done += 1
-            if self.progress is not None:
-                with suppress(Exception):  # a broken progress bar must not break a set-up
+            if self.progress is None:
+                return
+            with suppress(Exception):  # a broken progress bar must not break a set-up
+                try:
                     self.progress(text, min(1.0, self.done / max(1, self.total)))
+                except Cancelled as error:  # what is not finished yet is left unmade
+                    self.cancelled = error
 
 
 def build_all(
@@ -103,7 +108,8 @@ def build_all(
         source: where the project comes from.
         hub: the project's bare repository.
         targets: the environments; run again with the same ones after a kill, and what is missing is made.
-        progress: told what was done and the fraction.
+        progress: told what was done and the fraction, from several threads; when it raises Cancelled, what is not
+            finished yet is left unmade.
         timeout: seconds for each transfer.
 
     Returns: the hub's state, and one result per target in their order.
@@ -128,6 +134,7 @@ def _noting(work: Callable[Concatenate[_Build, _P], None]) -> Callable[Concatena
     """A step of a build: its failure is noted in `error`, after which the following steps do nothing."""
 
     def noted(build: _Build, /, *args: _P.args, **options: _P.kwargs) -> None:
+        build.error = build.error or build.steps.cancelled
         if build.error is not None:
             return
         try:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from common.errors import Unavailable
+from common.errors import Cancelled, Unavailable
 from common.files import file_lock
 from common.redaction import mask_url
 
@@ -188,9 +188,10 @@ def run_git(
         config: `key=value` for this command only.
         stdin: text for standard input; None gives it nothing.
         check: raise on an exit code other than 0.
-        progress: told what git says about its progress (give the command `--progress`).
+        progress: told what git says about its progress (give the command `--progress`); when it raises Cancelled, git
+            and everything it started is killed.
 
-    Raises: GitMissing, GitTimedOut, GitError.
+    Raises: GitMissing, GitTimedOut, GitError, Cancelled.
     """
     words = [str(arg) for arg in args]
     options = [item for value in (*_SAFE_CONFIG, *config) for item in ("-c", value)]
@@ -211,6 +212,8 @@ def run_git(
     except BaseException:  # Ctrl-C or a cancelled operation: leave nothing running
         _kill_group(process)
         raise
+    if listener and listener.cancelled:
+        raise listener.cancelled
     stderr = listener.text() if listener else err.decode("utf-8", "replace")
     output = Output(process.returncode, out.decode("utf-8", "surrogateescape"), stderr)
     if check and not output.ok:
@@ -280,7 +283,9 @@ class _Listener:
         assert process.stderr is not None  # noqa: S101  # always a pipe: GitPython opens it so
         self._pipe: IO[bytes] = process.stderr
         process.stderr = None  # communicate() would read it too
+        self._process = process
         self._progress = progress
+        self.cancelled: Cancelled | None = None
         self._lines: list[str] = []
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
@@ -304,4 +309,8 @@ class _Listener:
             self._lines.append(line)
             return
         with suppress(Exception):  # a broken progress bar must not break a clone
-            self._progress(found["what"], int(found["percent"]) / 100)
+            try:
+                self._progress(found["what"], int(found["percent"]) / 100)
+            except Cancelled as error:
+                self.cancelled = error
+                os.killpg(self._process.pid, signal.SIGKILL)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import time
 from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from common.errors import InvalidInput, Unavailable
+from common.errors import GaiaError, InvalidInput, Unavailable
 from gaia_site.cli.ground import called_from, ready, say
 
 _STAGE_WAIT_S = 20.0
@@ -17,10 +18,9 @@ _STAGE_WAIT_S = 20.0
 def setup(arguments: Namespace) -> int:
     """Make environments, or with --clean remove them. Returns: the exit code."""
     if arguments.clean:
-        return clean(Namespace(names=[], project=arguments.project, json=arguments.json))
+        return _clean_instead(arguments)
     ready()
     from environments.actions.setup import plan_setup, request_setup
-    from gaia_site import platform
     from gaia_site.cli.following import finish, took
 
     plan = plan_setup(
@@ -34,18 +34,30 @@ def setup(arguments: Namespace) -> int:
     if arguments.dry_run:
         _print_plan(plan.as_dict(), as_json=arguments.json)
         return 0
-    detached = platform.daemon_runs()
-    if arguments.detach and not detached:
-        raise Unavailable("--detach needs the daemon", fix="Start it with gaia up, or leave --detach away.")
+    detached = _daemon_for(arguments)
     operation = request_setup(plan, detached=detached)
     if arguments.detach:
-        print(json.dumps(operation.as_dict()) if arguments.json else f"gaia operation follow {operation.pk}")
-        return 0
+        return _left_to_the_daemon(operation, arguments)
     done = finish(operation, detached=detached)
     if arguments.json:
         print(json.dumps(done.result))
     else:
         _told_setup(done.result, plan.as_dict(), took(done))
+    return 0
+
+
+def _daemon_for(arguments: Namespace) -> bool:
+    """Whether the daemon runs the operation. Raises: Unavailable when --detach asks for a daemon that is not there."""
+    from gaia_site import platform
+
+    runs = platform.daemon_runs()
+    if arguments.detach and not runs:
+        raise Unavailable("--detach needs the daemon", fix="Start it with gaia up, or leave --detach away.")
+    return runs
+
+
+def _left_to_the_daemon(operation: Any, arguments: Namespace) -> int:
+    print(json.dumps(operation.as_dict()) if arguments.json else f"gaia operation follow {operation.pk}")
     return 0
 
 
@@ -57,6 +69,8 @@ def _print_plan(plan: dict[str, Any], *, as_json: bool) -> None:
     for each in plan["environments"]:
         ports = ", ".join(f"{stage} {port}" for stage, port in each["ports"].items())
         print(f"  {each['action']:<7} {Path(each['path']).name:<20} {each['branch']:<10} {ports}")
+    if plan["others"]:
+        print(f"  leave   {', '.join(plan['others'])}")
     print("Nothing was done (--dry-run).")
 
 
@@ -66,52 +80,123 @@ def _told_setup(result: dict[str, Any], plan: dict[str, Any], seconds: str) -> N
     else:
         print(f"Environments of {result['project']} in {plan['root']}:" + (f" ({seconds})" if seconds else ""))
     for each in plan["environments"]:
-        name = each["name"]
+        name, directory = each["name"], Path(each["path"]).name
         if name in result["created"]:
-            print(f"  created    {Path(each['path']).name}  {each['branch']}  dev stage on {each['ports']['dev']}")
+            print(f"  created    {directory}  {each['branch']}  dev stage on {each['ports']['dev']}")
         elif name in result["repaired"]:
-            print(f"  repaired   {Path(each['path']).name}: {', '.join(result['repaired'][name])}")
-    for name, kept in result["kept"].items():
-        print(f"  kept       {name}: {', '.join(kept)} is the repository's own or was edited; GAIA's copy is in .gaia/")
-    for name, paths in result["submodules"].items():
-        print(f"  submodules {name}: {', '.join(paths)}; fetch them there with: git submodule update --init")
+            print(f"  repaired   {directory}: {', '.join(result['repaired'][name])}")
+    for line in _notes(result):
+        print(f"  {line}")
+
+
+def _notes(result: dict[str, Any]) -> list[str]:
+    """What else there is to know; what holds for several environments is said once."""
+    lines = []
+    for text, names in _by_text(result["problems"]):
+        lines.append(f"problem    {names}: {text}")
+    for text, names in _by_text(result["kept"]):
+        lines.append(f"kept       {names}: {text}")
+    for text, names in _by_text(result["submodules"]):
+        lines.append(f"submodule  {names}: {text}; fetch it there with: git submodule update --init")
+    for name, text in result["not_fetched"].items():
+        lines.append(f"not asked  {name}: {text}; its ahead and behind are those of before")
+    if result["learned"]:
+        lines.append(f"behind     {_joined(result['learned'])}: the hub has new commits; take them over with ./sync.sh")
     for branch in result["diverged"]:
-        print(f"  diverged   branch {branch} went another way in the hub than in the source; both are kept")
+        lines.append(f"diverged   branch {branch} went another way in the hub than in the source; both are kept")
+    if result["moved_tags"]:
+        lines.append(f"tags       moved in the source, kept in the hub: {', '.join(result['moved_tags'])}")
+    if result["others"]:
+        lines.append(
+            f"others     {_joined(result['others'])}: not asked for, left alone; gaia env clean NAME removes one"
+        )
+    if result["placeholder"]:
+        lines.append(f"stages     {_joined(result['placeholder'])}: run a placeholder until gaia.yaml says the command")
+    return lines
+
+
+def _by_text(told: Mapping[str, list[str]]) -> list[tuple[str, str]]:
+    names: dict[str, list[str]] = {}
+    for name, texts in told.items():
+        for text in texts:
+            names.setdefault(text, []).append(name)
+    return [(text, _joined(of)) for text, of in names.items()]
+
+
+def _joined(names: list[str]) -> str:
+    """`dev1, dev2`, or the first and the last of many."""
+    return ", ".join(names) if len(names) < 4 else f"{names[0]} … {names[-1]}"
+
+
+def _clean_instead(arguments: Namespace) -> int:
+    """`setup --clean`: the project by its name or its source."""
+    ready()
+    from environments.actions.sources import choose_project
+
+    project = arguments.project
+    if project is None and arguments.source is not None:
+        project = choose_project(arguments.source, None, called_from()).name
+    return clean(Namespace(**{**vars(arguments), "names": [], "project": project}))
 
 
 def clean(arguments: Namespace) -> int:
     """Remove environments after salvaging. Returns: the exit code."""
     ready()
-    from environments.actions.setup import request_clean
-    from gaia_site import platform
+    from environments.actions.setup import chosen_environments, request_clean
     from gaia_site.cli.following import finish
     from projects.actions import find
 
-    detached = platform.daemon_runs()
-    done = finish(request_clean(find(arguments.project), arguments.names or None, detached=detached), detached=detached)
+    arguments = Namespace(**{"detach": False, "dry_run": False, **vars(arguments)})
+    project, names = find(arguments.project), arguments.names or None
+    if arguments.dry_run:
+        chosen = [environment.directory for environment in chosen_environments(project, names)]
+        said = f"Would salvage and remove: {', '.join(chosen) or 'nothing'}\nNothing was done (--dry-run)."
+        print(json.dumps({"project": project.name, "remove": chosen}) if arguments.json else said)
+        return 0
+    detached = _daemon_for(arguments)
+    operation = request_clean(project, names, detached=detached)
+    if arguments.detach:
+        return _left_to_the_daemon(operation, arguments)
+    try:
+        done = finish(operation, detached=detached)
+    except GaiaError as error:
+        if not arguments.json:  # with --json they are in the error's detail
+            _told_removed(error.detail.get("removed", []))
+        raise
     if arguments.json:
         print(json.dumps(done.result))
-        return 0
-    removed = done.result["removed"]
-    print(f"{len(removed)} environments removed." if removed else "There was nothing to remove.")
-    for each in removed:
+    else:
+        _told_removed(done.result["removed"] or None)
+    return 0
+
+
+def _told_removed(removed: list[dict[str, Any]] | None) -> None:
+    if removed is None:
+        print("There was nothing to remove.")
+    elif removed:
+        print(f"{len(removed)} environments removed.")
+    for each in removed or []:
         if each["salvage"]:
             print(f"  {each['name']}: its work is salvaged as {each['salvage']['name']}. Bring it back with:")
             for line in each["salvage"]["restore_command"].splitlines():
                 print(f"    {line}")
         else:
-            print(f"  {each['name']}: all of its work was in the hub")
+            print(f"  {each['name']}: it had no work that the hub does not have")
         if each["trash"]:
             print(f"    the tree lies in {each['trash']}")
-    return 0
+        if each["left"]:
+            print("    what lies at its path is not GAIA's and was left alone")
 
 
 def list_(arguments: Namespace) -> int:
-    """Environments with git state and stages. Returns: the exit code."""
+    """Environments with git state and stages, looked at now when no daemon does. Returns: the exit code."""
     ready()
     from environments.overview import environments_overview
+    from gaia_site import platform
     from gaia_site.cli import pictures
 
+    if not platform.daemon_runs():
+        _look()
     environments = environments_overview()
     if arguments.json:
         print(json.dumps(environments))
@@ -125,20 +210,35 @@ def list_(arguments: Namespace) -> int:
     return 0
 
 
+def _look() -> None:
+    from environments import reconcile
+    from environments.models import Environment
+    from environments.states import ENVIRONMENT_ACTIVE
+    from processes.actions.nodes import ensure_node
+
+    reconcile.look_at_stages(ensure_node())
+    live = Environment.objects.filter(state__in=ENVIRONMENT_ACTIVE)
+    reconcile.refresh_git(list(live.select_related("project", "git")))
+
+
 def launch(arguments: Namespace) -> int:
-    """Start a stage, through the daemon or, without one, by its own script. Returns: the exit code."""
+    """Start a stage, through the daemon or, without one, by its own script, and wait until it answers.
+
+    Returns: the exit code.
+    """
     ready()
     from environments.actions import stages
     from environments.overview import describe_stage
+    from environments.reconcile import look_at_stages
     from gaia_site import platform
+    from processes.actions.nodes import ensure_node
 
     stage = stages.find_stage(stages.find_environment(arguments.name, arguments.project), arguments.stage)
     if platform.daemon_runs():
         process = stages.launch(stage)
-        _wait(process, until=lambda: process.state != "starting")
-        if process.state != "running":
-            raise Unavailable(f"stage {stage.name} did not start: {process.problem or 'see its log'}", fix=f"Log: {process.log}")
+        stages.wait_until_up(stage, process, timeout=_STAGE_WAIT_S)
     else:
+        look_at_stages(ensure_node())
         process = stages.launch_by_script(stage)
     shown = describe_stage(stage, process)
     print(json.dumps(shown) if arguments.json else f"{stage} runs at {stage.url} (pid {shown['pid']})")
@@ -150,19 +250,20 @@ def stop(arguments: Namespace) -> int:
     ready()
     from environments.actions import stages
     from environments.overview import describe_stage
+    from environments.reconcile import look_at_stages
     from gaia_site import platform
+    from processes.actions.nodes import ensure_node
     from processes.actions.stopping import stop_process
-    from processes.models import Process
 
     stage = stages.find_stage(stages.find_environment(arguments.name, arguments.project), arguments.stage)
-    stages.notice_scripts(stage)
-    process = Process.objects.active().filter(owner=stage.owner).first()
+    look_at_stages(ensure_node())
+    process = stages.notice_scripts(stage)
     if process is None:
         print(json.dumps(describe_stage(stage, None)) if arguments.json else f"{stage} does not run")
         return 0
     if platform.daemon_runs():
         stages.stop(stage)
-        _wait(process, until=lambda: not process.active)
+        _wait_until_ended(process)
     else:
         stop_process(process)
     process.refresh_from_db()
@@ -170,11 +271,11 @@ def stop(arguments: Namespace) -> int:
     return 0
 
 
-def _wait(process: Any, *, until: Any) -> None:
+def _wait_until_ended(process: Any) -> None:
     deadline = time.monotonic() + _STAGE_WAIT_S + process.stop_grace
     while time.monotonic() < deadline:
         process.refresh_from_db()
-        if until():
+        if not process.active:
             return
         time.sleep(0.05)
     raise Unavailable(f"{process.owner} is still {process.state}", fix="gaia env list shows when it changes.")
@@ -191,15 +292,23 @@ def restore(arguments: Namespace) -> int:
             print(json.dumps(salvages))
         elif not salvages:
             print("No salvages: nothing was ever removed that the hub did not have.")
-        for each in [] if arguments.json else salvages:
-            print(f"{each['name']}  {', '.join(each['kinds'])}")
+        else:
+            _told_salvages(salvages)
         return 0
     into = Path(arguments.into).expanduser() if arguments.into else None
     if into is not None and not into.is_absolute():
         into = called_from() / into
     if into is not None and not into.is_dir():
-        raise InvalidInput(f"{into} is not a directory")
+        raise InvalidInput(f"{into} is not a directory", fix="Name a checkout of the project with --into.")
     done = restore_salvage(arguments.salvage, into)
     print(json.dumps(done) if arguments.json else f"{arguments.salvage} is restored into {done['into']}")
+    for name in done["aside"]:
+        say(f"  its branch has gone another way meanwhile: the salvaged commits are on {name}")
     say("Look at it with git status; nothing was committed for you.")
     return 0
+
+
+def _told_salvages(salvages: list[dict[str, Any]]) -> None:
+    for each in salvages:
+        print(f"{each['name']}  {', '.join(each['kinds'])}")
+    say("Bring one back: gaia env restore NAME")

@@ -1,0 +1,90 @@
+"""A repository to make environments of, ports to give them, the command line, and a daemon; nothing of it survives."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from django.conf import settings
+
+from tests.environments.drivers.repositories import commit, make_repository
+
+if TYPE_CHECKING:  # these need the models, which are not there yet when this file is read
+    from tests.environments.places import DaemonProcess, Place
+
+
+@pytest.fixture(autouse=True)
+def _own_git_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody's own git configuration or hooks take part."""
+    configuration = tmp_path / "gitconfig"
+    configuration.write_text('[user]\n\tname = Ada\n\temail = ada@example.org\n[protocol "file"]\n\tallow = always\n')
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(configuration))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+
+
+@pytest.fixture(autouse=True)
+def _first_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a look of another test remembers is forgotten: a daemon begins like this."""
+    from environments import reconcile
+
+    monkeypatch.setattr(reconcile, "_journals_seen", {})
+    monkeypatch.setattr(reconcile, "_next_git_look", 0.0)
+
+
+@pytest.fixture
+def base_port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The base of 300 ports that nobody listens on and no other test uses; it is the configured one, too."""
+    from tests.environments.places import free_ports
+
+    with free_ports() as base:
+        monkeypatch.setitem(settings.GAIA.values, "environments.base_port", base)  # type: ignore[arg-type]
+        monkeypatch.setenv("GAIA_ENVIRONMENTS_BASE_PORT", str(base))
+        yield base
+
+
+@pytest.fixture
+def place(transactional_db: None, acting: str, tmp_path: Path, base_port: int) -> Iterator[Place]:
+    """A source named `shop`, with a web app that answers /health, and what makes environments of it."""
+    from tests.environments.places import APP, Place
+
+    source = make_repository(tmp_path / "code" / "shop", {"README.md": "hello\n", **APP})
+    commit(source, {"docs/guide.md": "read me\n"}, "More")
+    yield Place(tmp_path / "code", source, base_port)
+    kill_everything_below(tmp_path)
+
+
+@pytest.fixture
+def start_daemon(place: Place, tmp_path: Path) -> Iterator[Callable[[], DaemonProcess]]:
+    """Starts real node daemons, one after the other, on the test's home and database."""
+    from tests.environments.places import DaemonProcess
+
+    started: list[DaemonProcess] = []
+
+    def start() -> DaemonProcess:
+        started.append(DaemonProcess(tmp_path / f"daemon{len(started)}.log"))
+        started[-1].wait_until_up()
+        return started[-1]
+
+    yield start
+    for daemon in started:
+        daemon.kill()
+
+
+@pytest.fixture
+def daemon(start_daemon: Callable[[], DaemonProcess]) -> DaemonProcess:
+    """A running node daemon without web and jobs."""
+    return start_daemon()
+
+
+def kill_everything_below(directory: Path) -> None:
+    """End every process that works below a directory, so that none outlives its test."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if Path(process.cwd().removesuffix(" (deleted)")).is_relative_to(directory) and process.pid != os.getpid():
+                os.kill(process.pid, signal.SIGKILL)
