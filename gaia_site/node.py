@@ -14,8 +14,10 @@ from django.conf import settings
 
 from common.errors import Conflict
 from environments import reconcile as environments
+from processes.actions.harvest import identity_of
 from processes.actions.processes import request_start
 from processes.daemon import Loop
+from processes.drivers.liveness import alive
 from processes.models import Node, Process
 from processes.states import EnvironmentBase
 from sessions import reconcile as sessions
@@ -61,17 +63,30 @@ def parts(port: int | None = None) -> tuple[Part, ...]:
         sys.executable, "-m", "uvicorn", "gaia_site.asgi:application",
         "--host", config["server.host"], "--port", str(chosen),
         # it ends its open streams within two seconds when told to stop, or it never would
-        "--timeout-graceful-shutdown", "2", "--ws-max-size", "65536", "--no-access-log", "--lifespan", "off", "--log-level", "warning",
+        "--timeout-graceful-shutdown", "2",
+        "--ws-max-size", "65536", "--no-access-log", "--lifespan", "off", "--log-level", "warning",
     )  # fmt: skip
     jobs = (sys.executable, str(settings.BASE_DIR / "manage.py"), "jobs")
     return Part(WEB, web, chosen, "web"), Part(JOBS, jobs, None, "jobs")
 
 
-def start_parts(node: Node, port: int) -> None:
-    """Ask for those that do not run, at once: for an operator who does not want to wait for the next try."""
-    for part in parts(port):
-        if not Process.objects.active().filter(node=node, owner=part.owner).exists():
-            _start(node, part)
+def start_parts(node: Node, port: int, *, timeout: float = 5.0) -> None:
+    """Ask for those that do not run, at once: for an operator who does not want to wait for the next try.
+
+    Args:
+        port: of the console.
+        timeout: seconds to wait for the end of one that was killed a moment ago to be written down.
+    """
+    waiting, deadline = list(parts(port)), time.monotonic() + timeout
+    while waiting and time.monotonic() < deadline:
+        for part in list(waiting):
+            live = Process.objects.active().filter(node=node, owner=part.owner).first()
+            if live is None:
+                _start(node, part)
+            if live is None or live.pid is None or alive(identity_of(live)):
+                waiting.remove(part)
+        if waiting:
+            time.sleep(0.05)
 
 
 class Platform:
@@ -86,19 +101,19 @@ class Platform:
         self._node = node
         self._clock = clock
         self._due: dict[str, tuple[int, float]] = {}
-        self._fresh = True
+        self._inherited: dict[str, int | None] = {}
 
     def keep(self) -> None:
-        """Start what does not run and whose time has come. What ended before this daemon began is due at once."""
+        """Start what does not run and whose time has come. What the last daemon started is due at once."""
         for part in parts():
             try:
                 self._keep(part)
             except Exception:
                 logger.exception("%s", part.owner)
-        self._fresh = False
 
     def _keep(self, part: Part) -> None:
         newest = list(Process.objects.filter(node=self._node, owner=part.owner).order_by("-id")[:_REMEMBERED])
+        self._inherited.setdefault(part.owner, newest[0].pk if newest else None)
         if newest and newest[0].active:
             return
         if newest and self._clock() < self._due_at(part, newest):
@@ -108,7 +123,8 @@ class Platform:
     def _due_at(self, part: Part, newest: Sequence[Process]) -> float:
         known, due = self._due.get(part.owner, (None, 0.0))
         if known != newest[0].pk:
-            due = self._clock() + (0.0 if self._fresh else backoff(failures(newest)))
+            inherited = newest[0].pk == self._inherited[part.owner]
+            due = self._clock() + (0.0 if inherited else backoff(failures(newest)))
             self._due[part.owner] = (newest[0].pk, due)
         return due
 
