@@ -6,7 +6,6 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as BaseUserAdmin
-from django.contrib.auth.models import Group
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, reverse
@@ -20,8 +19,6 @@ from events.console.verbs import done
 from policy.actions import issue_token, revoke_token, save_account
 from policy.forms import PasswordForm, TokenForm
 from policy.models import Token, User
-
-admin.site.unregister(Group)  # who may do what comes with the policy, not with Django's permissions
 
 
 @admin.register(User)

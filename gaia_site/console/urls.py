@@ -5,6 +5,9 @@ from django.urls import path
 
 from gaia_site.console.palette import palette
 from gaia_site.console.password import own_password
+from gaia_site.console.registry import keep_our_own
+
+keep_our_own()  # by now every app has registered its models, and no address was made of them yet
 
 app_name = "console"
 urlpatterns = [

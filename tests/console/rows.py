@@ -1,0 +1,117 @@
+"""Rows as the rooms' actions leave them, for pages that only show them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from environments.models import Environment, GitSnapshot, Stage
+from environments.states import STAGE_PORT_OFFSETS, EnvironmentState
+from events import log
+from events.actor import acting_as
+from processes.actions.nodes import ensure_node
+from processes.models import Node, Operation, PortLease, Process
+from projects.models import Project
+from sessions.models import Session
+from sessions.states import SessionState
+
+
+def sessions(count: int, **more: Any) -> list[Session]:
+    """Live sessions, spread over the fleet's groups."""
+    groups = ("high_level", "dev_workers", "pr_review", "pr_implementation", "pr_integration", "existing", "other")
+    now = timezone.now()
+    rows = [
+        Session(
+            gaia_id=f"{number:016x}",
+            name=f"worker{number}",
+            group=groups[number % len(groups)],
+            provider="ollama",
+            cwd="/",
+            reason="ollama is not installed (looked for: opencode, codex)",
+            tmux_pane=f"%{number}",
+            started_at=now,
+            active_at=now,
+            **{"state": SessionState.RUNNING, **more},
+        )
+        for number in range(count)
+    ]
+    return Session.objects.bulk_create(rows)
+
+
+def environments(count: int) -> list[Environment]:
+    """Ready environments of one project, with git facts and three stages each, of which dev runs."""
+    project = Project.objects.create(name="demo", source="/src/demo", root="/src", base_port=8081)
+    made = []
+    for number in range(1, count + 1):
+        environment = Environment.objects.create(
+            project=project,
+            name=f"dev{number}",
+            number=number,
+            path=f"/src/demo-dev{number}",
+            branch=f"env/dev{number}",
+            state=EnvironmentState.READY,
+        )
+        GitSnapshot.objects.create(environment=environment, branch=f"env/dev{number}", head="a" * 40, ahead=number)
+        for name, offset in STAGE_PORT_OFFSETS.items():
+            stage = Stage.objects.create(
+                environment=environment, name=name, port=8080 + offset + number, database=f"data/{name}/demo.db"
+            )
+            PortLease.objects.create(node=node(), port=stage.port, owner=stage.owner)
+        process(f"{environment.key}/dev")
+        made.append(environment)
+    return made
+
+
+def node() -> Node:
+    """This host."""
+    with acting_as("node:local"):
+        return ensure_node()
+
+
+def process(owner: str, **more: Any) -> Process:
+    """A start of a process, running unless told otherwise."""
+    attempt = Process.objects.filter(owner=owner).count() + 1
+    facts = {"state": "running", "pid": 4711, "started_at": timezone.now(), "env": {"SECRET": "hunter2"}, **more}
+    return Process.objects.create(
+        node=node(),
+        owner=owner,
+        attempt=attempt,
+        token=f"{owner}#{attempt}",
+        argv=["/bin/sh", "-c", "true"],
+        cwd="/",
+        log="/nowhere",
+        lock="/nowhere",
+        journal="/nowhere",
+        **facts,
+    )
+
+
+def ended(owner: str, code: int, **more: Any) -> Process:
+    """A process that ended by itself."""
+    return process(owner, state="exited", exit_code=code, exit_source="wait", ended_at=timezone.now(), **more)
+
+
+def operation(state: str, subject: str, **more: Any) -> Operation:
+    """An operation, a minute old."""
+    begun = timezone.now() - timedelta(minutes=1)
+    return Operation.objects.create(
+        kind="environments.setup",
+        title=f"Set-up of {subject}",
+        subject=subject,
+        actor="user:tester",
+        state=state,
+        created_at=begun,
+        started_at=begun,
+        ended_at=None if state in {"queued", "running"} else timezone.now(),
+        log="/nowhere",
+        **more,
+    )
+
+
+def events(count: int) -> None:
+    """Things that happened."""
+    with acting_as("user:tester"), log.atomic():
+        for number in range(count):
+            log.emit("session.started", subject=f"session/worker{number}", message=f"Session worker{number} runs")
