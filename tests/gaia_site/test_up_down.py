@@ -1,0 +1,195 @@
+"""`gaia up` and `gaia down` with real daemons: twice at once, killed half-way, a port that somebody else takes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from events.models import Event
+from gaia_site.node import JOBS, WEB
+from processes.models import Node, Process
+from processes.states import ProcessState
+from tests.installation import Gaia, until
+
+
+def settled(gaia: Gaia) -> bool:
+    """One of each, and nothing of those that were there before."""
+    live = Process.objects.active().filter(state=ProcessState.RUNNING)
+    tokens = set(live.values_list("token", flat=True))
+    return (
+        len(gaia.daemons()) == len(gaia.webs()) == len(gaia.clusters()) == 1
+        and set(live.values_list("owner", flat=True)) == {WEB, JOBS}
+        and {one.token for one in gaia.processes() if one.token} == tokens
+    )
+
+
+def test_up_and_down(gaia: Gaia) -> None:
+    first = gaia.up()
+    assert first["url"] == f"http://127.0.0.1:{gaia.port}"
+    assert first["password"]
+    until(lambda: settled(gaia))
+    pids = {one.pid for one in gaia.processes()}
+    again = gaia.up()
+    assert (again["password"], again["token"]) == (None, first["token"])
+    assert {one.pid for one in gaia.processes()} == pids, "up again starts nothing"
+    assert gaia("up", "--detach", "--port", "1", code=4).count(f"already runs on port {gaia.port}") == 1
+    down = json.loads(gaia("down", "--json"))
+    assert down == {"stopped": [JOBS, WEB], "sessions_ended": 0, "left_running": []}
+    assert gaia.processes() == []
+    assert Event.objects.filter(kind="process.stopped").count() == 2
+    assert not Event.objects.filter(level="error").exists()
+    assert json.loads(gaia("down", "--json"))["stopped"] == []
+
+
+def test_up_twice_at_once(gaia: Gaia) -> None:
+    both = [gaia.begin(*gaia.up_words), gaia.begin(*gaia.up_words)]
+    answers = [process.communicate(timeout=120) for process in both]
+    assert [process.returncode for process in both] == [0, 0], answers
+    urls = {json.loads(output)["url"] for output, _ in answers}
+    assert urls == {f"http://127.0.0.1:{gaia.port}"}
+    until(lambda: settled(gaia))
+    assert Event.objects.filter(kind="node.started").count() == 1
+
+
+def test_up_killed_half_way_then_again(gaia: Gaia) -> None:
+    """Without the port: the console is where the killed one has put it."""
+    dice = random.Random(os.environ.get("GAIA_TEST_SEED", "up"))
+    for _ in range(4):
+        process = gaia.begin(*gaia.up_words)
+        time.sleep(dice.uniform(0.2, 1.5))
+        process.kill()
+        process.communicate()
+    words = () if gaia.daemons() else ("--port", str(gaia.port))
+    assert json.loads(gaia("up", "--detach", "--json", *words))["url"] == f"http://127.0.0.1:{gaia.port}"
+    until(lambda: settled(gaia))
+
+
+def test_port_taken_by_a_stranger(gaia: Gaia) -> None:
+    with socket.create_server(("127.0.0.1", gaia.port)):
+        said = gaia(*gaia.up_words, code=4)
+    assert f"port {gaia.port} is taken by" in said
+    assert f"(pid {os.getpid()})" in said
+    assert gaia.daemons() == []
+
+
+def test_a_stranger_takes_the_port_of_a_killed_console(gaia: Gaia) -> None:
+    """Said, tried again later and later, and at once when the operator says that it is free."""
+    gaia.up()
+    until(lambda: settled(gaia))
+    [web] = gaia.webs()
+    os.kill(gaia.daemons()[0].pid, signal.SIGSTOP)  # so that the stranger is faster
+    os.kill(web.pid, signal.SIGKILL)
+    until(lambda: not psutil.pid_exists(web.pid) or not gaia.webs())
+    with socket.socket() as stranger:
+        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        stranger.bind(("127.0.0.1", gaia.port))
+        stranger.listen()
+        os.kill(gaia.daemons()[0].pid, signal.SIGCONT)
+        refused = until(lambda: Event.objects.filter(kind="process.not_started", subject=WEB).first())
+        assert f"port {gaia.port} is taken by" in refused.message
+        assert f"(pid {os.getpid()})" in refused.message
+        assert f"(pid {os.getpid()})" in gaia(*gaia.up_words, code=4)
+        until(lambda: Process.objects.filter(owner=WEB, state=ProcessState.NOT_STARTED).count() >= 3)
+        waits = list(Process.objects.filter(owner=WEB).order_by("id").values_list("created_at", flat=True))
+        assert (waits[-1] - waits[-2]).total_seconds() >= 0.5
+        assert Process.objects.filter(owner=JOBS).count() == 1
+    gaia.up()
+    until(lambda: settled(gaia))
+
+
+def test_killed_parts_come_back_and_leave_no_orphans(gaia: Gaia) -> None:
+    gaia.up()
+    for role in ("web", "jobs"):
+        until(lambda: settled(gaia))
+        [victim] = gaia.webs() if role == "web" else gaia.clusters()
+        before = {one.pid for one in gaia.processes() if one.token == victim.token}
+        os.kill(victim.pid, signal.SIGKILL)
+        until(lambda old=before: settled(gaia) and old.isdisjoint(one.pid for one in gaia.processes()))
+    assert Event.objects.filter(kind="process.exited", data__code=137).count() == 2
+
+
+def test_a_shim_that_is_killed(gaia: Gaia) -> None:
+    """What it stood for goes with it, and comes again."""
+    gaia.up()
+    until(lambda: settled(gaia))
+    [web] = gaia.webs()
+    os.kill(web.session, signal.SIGKILL)
+    until(lambda: settled(gaia) and gaia.webs()[0].pid != web.pid)
+    assert Process.objects.filter(owner=WEB).order_by("id")[0].state == ProcessState.LOST
+
+
+def test_a_job_in_hand_is_finished_when_gaia_goes_down(gaia: Gaia, tmp_path: Path) -> None:
+    from django_q.models import OrmQ
+    from django_q.tasks import async_task
+
+    gaia.up()
+    until(lambda: settled(gaia))
+    async_task("tests.gaia_site.a_job.take_a_while", str(tmp_path))
+    until((tmp_path / "began").exists)
+    gaia("down")
+    assert (tmp_path / "finished").exists()
+    assert not OrmQ.objects.exists(), "it was acknowledged, nobody will do it again"
+    assert gaia.processes() == []
+    jobs = Process.objects.get(owner=JOBS)
+    assert (jobs.state, jobs.exit_code) == (ProcessState.EXITED, 0)
+
+
+def test_down_without_the_daemon_ends_what_it_left(gaia: Gaia) -> None:
+    gaia.up()
+    until(lambda: settled(gaia))
+    os.kill(gaia.daemons()[0].pid, signal.SIGKILL)
+    gaia("down")
+    assert gaia.processes() == []
+    assert not Process.objects.active().exists()
+
+
+def test_after_a_reboot_strangers_are_left_alone(gaia: Gaia) -> None:
+    """The rows are of another boot, so whoever has those pids is a stranger, and the ports are to be free."""
+    gaia.up()
+    until(lambda: settled(gaia))
+    os.kill(gaia.daemons()[0].pid, signal.SIGKILL)
+    before = {one.pid for one in gaia.processes()}
+    Process.objects.update(boot_id="11111111-2222-3333-4444-555555555555")
+    said = gaia(*gaia.up_words, code=4)  # the stranger that listens there is our own console of another life
+    assert f"port {gaia.port} is taken by" in said
+    assert before <= {one.pid for one in gaia.processes()}
+    for lock in (gaia.home / "processes").glob("*.lock"):
+        lock.unlink()  # which a reboot would have let go of
+    gaia.port = free = _another_port(gaia.port)
+    gaia.up()
+    assert before <= {one.pid for one in gaia.processes()}
+    old = Process.objects.filter(owner=WEB).order_by("id")[0]
+    assert (old.state, old.problem) == (ProcessState.LOST, "the machine was restarted")
+    assert Process.objects.active().get(owner=WEB).port == free
+    assert Node.objects.count() == 1
+
+
+def _another_port(port: int) -> int:
+    from tests.installation import free_port
+
+    return next(other for other in iter(free_port, 0) if other != port)
+
+
+def test_the_daemon_that_cannot_begin_says_why(gaia: Gaia) -> None:
+    (gaia.home / "run" / "node.lock").mkdir(parents=True)
+    said = gaia(*gaia.up_words, code=6)
+    assert "node.lock" in said or "the daemon" in said
+    (gaia.home / "run" / "node.lock").rmdir()
+    gaia.up()
+
+
+@pytest.mark.parametrize(
+    ("host", "local"), [("127.0.0.1", "127.0.0.1"), ("localhost", "127.0.0.1"), ("::", "127.0.0.1"), ("::1", "[::1]")]
+)
+def test_where_this_machine_reaches_the_console(host: str, local: str) -> None:
+    from gaia_site.cli.up import _local_host
+
+    assert _local_host(host) == local
