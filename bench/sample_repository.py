@@ -1,7 +1,8 @@
 """A repository like a grown web project, made on the fly and the same every time: text, binaries, history.
 
-The full one has 5,000 files and a pack of more than 100 MB: text files of 8 KB on average with 1,500 commits of edits
-on top, and 7 % binaries (images, fonts) that were replaced now and then. It is written by `git fast-import`.
+The full one has 5,000 files, 70 MB of them, and a pack of more than 100 MB: text files of 8 KB on average with
+thousands of commits of edits on top, and 3 % binaries (images, fonts) that were replaced now and then. It is written by
+`git fast-import`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import IO
 
 FILES_PER_DIRECTORY = 18
 EDITS_PER_COMMIT = 8
-BINARY_SHARE = 0.07
+BINARY_SHARE = 0.03
 _WORDS = 4000
 
 
@@ -28,15 +29,15 @@ class Size:
     binary_versions: int = 2
 
 
-FULL = Size(files=5000, commits=1500)
-QUICK = Size(files=2500, commits=400, binary_bytes=80_000)
+FULL = Size(files=5000, commits=2500, binary_bytes=110_000, binary_versions=3)
+SMALL = Size(files=500, commits=100, binary_bytes=20_000)
 
 
 def make_repository(path: Path, size: Size) -> None:
-    """Write a bare-less repository with a checked-out `main` at `path`, which must not exist.
+    """Write a repository with `main` checked out.
 
     Args:
-        path: the repository's directory.
+        path: the repository's directory, which must not exist.
         size: see `Size`.
     """
     subprocess.run(["git", "init", "-q", "-b", "main", str(path)], check=True)

@@ -146,7 +146,8 @@ class Bench:
 
     def note(self, text: str) -> None:
         """Say something about the conditions that a reader of the figures has to know."""
-        self.notes.append(text)
+        if text:
+            self.notes.append(text)
 
     def say(self, text: str) -> None:
         """Progress, on stderr."""

@@ -46,13 +46,17 @@ def write_index(original: Path, index: Path, tree: Path, *, hash_name: str, modi
         index: where it goes; may be the same.
         tree: the working tree.
         hash_name: the repository's object format, `sha1` or `sha256`.
-        modified_ns: give all files this time of modification first.
+        modified_ns: give all files and directories this time of modification.
 
     Raises: UnknownIndex, and OSError when a file is missing in the tree.
     """
     data = bytearray(original.read_bytes())
     hash_length = hashlib.new(hash_name, usedforsecurity=False).digest_size
-    end = _put_facts(data, os.fsencode(tree) + b"/", hash_length, modified_ns)
+    top = os.fsencode(tree) + b"/"
+    end = _put_facts(data, top, hash_length, modified_ns)
+    if modified_ns is not None:  # the untracked cache distrusts directories as young as the index just the same
+        for name, _, _ in os.walk(top):
+            os.utime(name, ns=(modified_ns, modified_ns))
     content = bytes(data[:end]) + _kept_extensions(bytes(data[end:-hash_length]))
     index.write_bytes(content + hashlib.new(hash_name, content, usedforsecurity=False).digest())
 
