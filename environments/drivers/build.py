@@ -24,6 +24,7 @@ from environments.drivers.checkout import (
     write_tree,
 )
 from environments.drivers.git import Progress
+from environments.drivers.git_index import Index
 from environments.drivers.hub import HubState, create_or_update_hub
 from environments.drivers.partial import cannot_write, remove_dead_partials
 from environments.drivers.source import Source
@@ -158,6 +159,7 @@ class _Build:
         self.submodules: tuple[str, ...] = ()
         self.error: GaiaError | None = None
         self.prepared: Prepared | None = None
+        self.index: Index | None = None
         self._partial = ExitStack()
 
     @_noting
@@ -185,12 +187,13 @@ class _Build:
     @_noting
     def write(self) -> None:
         assert self.prepared is not None  # noqa: S101  # prepared without an error
-        write_tree(self.prepared, timeout=self.timeout, workers=_workers())
+        self.index = write_tree(self.prepared, timeout=self.timeout, workers=_workers())
 
     @_noting
-    def copy_from(self, seed: Prepared) -> None:
+    def copy_from(self, seed: _Build) -> None:
+        assert seed.prepared is not None  # noqa: S101  # it was written without an error
         assert self.prepared is not None  # noqa: S101
-        copy_tree(seed, self.prepared, timeout=self.timeout)
+        copy_tree(seed.prepared, seed.index, self.prepared, timeout=self.timeout)
 
     @_noting
     def publish(self) -> None:
@@ -219,17 +222,16 @@ def _make(pool: ThreadPoolExecutor, group: list[_Build]) -> None:
         seed = waiting.pop(0)
         ready.pop(0).result()
         seed.write()
-        if seed.error is None and seed.prepared is not None:
-            source = seed.prepared
+        if seed.error is None:
             wait(ready)
-            _all(pool, waiting, functools.partial(_complete, source=source))
+            _all(pool, waiting, functools.partial(_complete, seed=seed))
             _complete(seed)
             return
 
 
-def _complete(build: _Build, source: Prepared | None = None) -> None:
-    if source is not None:
-        build.copy_from(source)
+def _complete(build: _Build, seed: _Build | None = None) -> None:
+    if seed is not None:
+        build.copy_from(seed)
     build.publish()
     build.furnish()
     build.steps.step(f"{build.target.path.name}: {'failed' if build.error else 'ready'}")

@@ -18,7 +18,7 @@ from pathlib import Path
 from common.errors import Conflict, InvalidInput
 from common.run import run
 from environments.drivers.git import GitError, Repository, bare, checkout, run_git
-from environments.drivers.git_index import UnknownIndex, settled_ns, write_index
+from environments.drivers.git_index import Index, UnknownIndex, read_index, settle
 from environments.drivers.partial import partial_directory, publish
 
 MARKER = "gaia.json"
@@ -146,27 +146,32 @@ def prepare_checkout(
         yield prepared
 
 
-def write_tree(prepared: Prepared, *, timeout: float, workers: int = 1) -> None:
+def write_tree(prepared: Prepared, *, timeout: float, workers: int = 1) -> Index | None:
     """Have git write the files.
 
     Args:
         workers: processes that write, for a checkout that nothing else runs beside.
+
+    Returns: the index, for copies; None when it is of a kind that GAIA does not know.
     """
     prepared.tree.mkdir()
     config = (*_NO_LFS, f"checkout.workers={workers}")
     prepared.repository.run("reset", "-q", "--hard", timeout=timeout, config=config)
-    with suppress(UnknownIndex):  # then the first status takes longer, that is all
-        index = prepared.git_dir / "index"
-        write_index(index, index, prepared.tree, hash_name=prepared.hash_name, modified_ns=settled_ns())
+    try:
+        index = read_index(prepared.git_dir / "index", prepared.hash_name)
+    except UnknownIndex:  # the first status takes longer, that is all
+        return None
+    settle(prepared.tree, index)
+    index.write(prepared.git_dir / "index", prepared.tree)
+    return index
 
 
-def copy_tree(original: Prepared, prepared: Prepared, *, timeout: float) -> None:
+def copy_tree(original: Prepared, index: Index | None, prepared: Prepared, *, timeout: float) -> None:
     """Copy the files, with their times, of a checkout of the same commit that nobody has worked in yet."""
     run(["cp", *_copy_options(), "--", original.tree, prepared.tree], timeout=timeout)
-    try:
-        index = original.git_dir / "index"
-        write_index(index, prepared.git_dir / "index", prepared.tree, hash_name=prepared.hash_name)
-    except (UnknownIndex, OSError):
+    if index is not None:
+        index.write(prepared.git_dir / "index", prepared.tree)
+    else:
         prepared.repository.run("reset", "-q", "--hard", timeout=timeout, config=_NO_LFS)
 
 

@@ -14,6 +14,7 @@ import hashlib
 import os
 import struct
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 SETTLED_NS = 10 * 10**9
@@ -33,71 +34,91 @@ class UnknownIndex(Exception):
     """The index is of a kind that this module does not know: let git make a new one."""
 
 
-def settled_ns() -> int:
-    """The time, in nanoseconds, of modification to give to files that were written just now."""
-    return time.time_ns() - SETTLED_NS
-
-
-def write_index(original: Path, index: Path, tree: Path, *, hash_name: str, modified_ns: int | None = None) -> None:
-    """Write an index with the present facts of a tree's files.
+@dataclass(frozen=True)
+class Index:
+    """An index taken apart, to be written for any number of copies of its tree.
 
     Args:
-        original: an index with the right content: of the tree that was copied, or of this one.
-        index: where it goes; may be the same.
-        tree: the working tree.
+        content: everything but the checksum at the end.
+        files: where a file's entry begins, its mode as the index has it, and its name.
         hash_name: the repository's object format, `sha1` or `sha256`.
-        modified_ns: give all files and directories this time of modification.
-
-    Raises: UnknownIndex, and OSError when a file is missing in the tree.
     """
-    data = bytearray(original.read_bytes())
+
+    content: bytes
+    files: tuple[tuple[int, int, bytes], ...]
+    hash_name: str
+
+    def write(self, file: Path, tree: Path) -> None:
+        """Write the index of a tree with the present facts of its files.
+
+        Raises: OSError when a file is missing in the tree.
+        """
+        data, top = bytearray(self.content), os.fsencode(tree) + b"/"
+        lstat, pack = os.lstat, _ENTRY.pack_into
+        for at, mode, name in self.files:  # runs for every file of every checkout
+            facts = lstat(top + name)
+            changed, changed_ns = divmod(facts.st_ctime_ns, _SECOND)
+            modified, modified_ns = divmod(facts.st_mtime_ns, _SECOND)
+            pack(
+                data, at, changed & _WORD, changed_ns, modified & _WORD, modified_ns, facts.st_dev & _WORD,
+                facts.st_ino & _WORD, mode, facts.st_uid, facts.st_gid, facts.st_size & _WORD,
+            )  # fmt: skip
+        file.write_bytes(data + hashlib.new(self.hash_name, data, usedforsecurity=False).digest())
+
+
+def read_index(file: Path, hash_name: str) -> Index:
+    """Take an index apart.
+
+    Raises: UnknownIndex.
+    """
+    data = file.read_bytes()
     hash_length = hashlib.new(hash_name, usedforsecurity=False).digest_size
-    top = os.fsencode(tree) + b"/"
-    end = _put_facts(data, top, hash_length, modified_ns)
-    if modified_ns is not None:  # the untracked cache distrusts directories as young as the index just the same
-        for name, _, _ in os.walk(top):
-            os.utime(name, ns=(modified_ns, modified_ns))
-    content = bytes(data[:end]) + _kept_extensions(bytes(data[end:-hash_length]))
-    index.write_bytes(content + hashlib.new(hash_name, content, usedforsecurity=False).digest())
+    try:
+        files, end = _entries(data, hash_length)
+        extensions = _kept_extensions(data[end:-hash_length])
+    except (IndexError, ValueError, struct.error) as error:
+        raise UnknownIndex("damaged") from error
+    return Index(data[:end] + extensions, files, hash_name)
 
 
-def _put_facts(data: bytearray, top: bytes, hash_length: int, modified_ns: int | None) -> int:
-    """Put the files' facts into every entry; returns where the entries end. One loop: it runs for every file."""
+def settle(tree: Path, index: Index) -> None:
+    """Make a tree that was written just now look a little older, files and directories: what git's index and its
+    untracked cache distrust is whatever is as young as they are."""
+    then = time.time_ns() - SETTLED_NS
+    times, top = (then, then), os.fsencode(tree) + b"/"
+    for _, _, name in index.files:
+        os.utime(top + name, ns=times, follow_symlinks=False)
+    for directory, _, _ in os.walk(top):
+        os.utime(directory, ns=times)
+
+
+def _entries(data: bytes, hash_length: int) -> tuple[tuple[tuple[int, int, bytes], ...], int]:
+    """Every file, and where the entries end."""
     signature, version, count = _HEADER.unpack_from(data)
     if signature != b"DIRC" or version not in (2, 3, 4):
         raise UnknownIndex(f"version {version}")
+    found = []
     at, name = _HEADER.size, b""
-    lstat, utime, pack, find = os.lstat, os.utime, _ENTRY.pack_into, data.index
     flags_at = _ENTRY.size + hash_length
     for _ in range(count):
         name_at = at + flags_at + (4 if data[at + flags_at] & _EXTENDED else 2)
         if version == 4:
-            shared, name_at = _varint(data, name_at)
-            end = find(0, name_at)
-            name = name[: len(name) - shared] + data[name_at:end]
+            dropped, name_at = _varint(data, name_at)
+            end = data.index(0, name_at)
+            name = name[: len(name) - dropped] + data[name_at:end]
             following = end + 1
         else:
-            end = find(0, name_at)
-            name = bytes(data[name_at:end])
+            end = data.index(0, name_at)
+            name = data[name_at:end]
             following = at + ((end - at) // 8 + 1) * 8
         mode = int.from_bytes(data[at + 24 : at + 28], "big")
         if mode & _KIND != _GITLINK:
-            path = top + name
-            if modified_ns is not None:
-                utime(path, ns=(modified_ns, modified_ns), follow_symlinks=False)
-            facts = lstat(path)
-            changed, changed_ns = divmod(facts.st_ctime_ns, _SECOND)
-            modified, nanoseconds = divmod(facts.st_mtime_ns, _SECOND)
-            device, inode, size = facts.st_dev & _WORD, facts.st_ino & _WORD, facts.st_size & _WORD
-            pack(
-                data, at, changed & _WORD, changed_ns, modified & _WORD, nanoseconds,
-                device, inode, mode, facts.st_uid, facts.st_gid, size,
-            )  # fmt: skip
+            found.append((at, mode, name))
         at = following
-    return at
+    return tuple(found), at
 
 
-def _varint(data: bytearray, at: int) -> tuple[int, int]:
+def _varint(data: bytes, at: int) -> tuple[int, int]:
     """The offset encoding of pack files; returns the number and where it ends."""
     byte = data[at]
     value = byte & 0x7F

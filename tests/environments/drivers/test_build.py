@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import Conflict, GaiaError
+from common.errors import Cancelled, Conflict, GaiaError
 from environments.drivers.build import Built, Target, build_all
 from environments.drivers.status import status_many
 from tests.environments.drivers.repositories import (
@@ -175,6 +175,29 @@ def test_progress_ends_at_one(repository: Path, tmp_path: Path) -> None:
     assert sorted(fraction for _, fraction in ready) == [pytest.approx(1 / 3), pytest.approx(2 / 3), 1.0]
 
 
+def test_cancelled_at_the_first_finished_environment(repository: Path, tmp_path: Path) -> None:
+    def progress(text: str, _: float) -> None:
+        if text.endswith("ready"):
+            raise Cancelled("enough")
+
+    targets = targets_in(tmp_path / "root", 12)
+    _, built = build_all(source_of(repository), tmp_path / "root/hub.git", targets, progress)
+    made = len(list((tmp_path / "root").glob("demo-dev*")))
+    assert 1 <= made < 12
+    assert [each for each in built if each.error and not isinstance(each.error, Cancelled)] == []
+    assert len([each for each in built if each.error is None]) == made
+    assert leftovers(tmp_path / "root") == []
+    assert [each.error for each in set_up(repository, tmp_path / "root", 3)] == [None] * 3
+
+
+def test_a_broken_progress_bar_does_not_matter(repository: Path, tmp_path: Path) -> None:
+    def progress(_: str, __: float) -> None:
+        raise RuntimeError
+
+    _, built = build_all(source_of(repository), tmp_path / "hub.git", targets_in(tmp_path, 2), progress)
+    assert [each.error for each in built] == [None, None]
+
+
 def test_a_repository_with_submodules_says_which(repository: Path, tmp_path: Path) -> None:
     make_repository(tmp_path / "library")
     git(repository, "submodule", "--quiet", "add", tmp_path / "library", "vendor")
@@ -225,7 +248,7 @@ build_all(source_of(repository), root / "hub.git", targets_in(root, 3))
         ("_choose_branch", 1),
         ("write_tree", 1),
         ("copy_tree", 1),
-        ("write_index", 2),
+        ("settle", 1),
         ("publish_checkout", 1),
         ("publish", 4),
         ("ensure", 1),
