@@ -55,7 +55,8 @@ class GroupSerializer(serializers.Serializer[dict[str, Any]]):
     label = serializers.CharField()  # type: ignore[assignment]  # every Field has an attribute of that name
     short = serializers.CharField()
     sessions = SessionSerializer(many=True)
-    expected = serializers.IntegerField()
+    expected = serializers.IntegerField(help_text="How many of the fleet's are in it")
+    missing = serializers.ListField(child=serializers.CharField(), help_text="Names of those that do not run")
     running = serializers.IntegerField()
 
 

@@ -30,12 +30,18 @@ def past_sessions(**only: str) -> list[dict[str, Any]]:
 
 
 def missing_overview(fleet: Fleet) -> list[dict[str, Any]]:
-    """The fleet's sessions that ran and should, but are gone or could not be started; two queries."""
-    names = [one.name for one in fleet.sessions]
-    live = Session.objects.live().filter(name__in=names).values("name")
-    newest = Session.objects.filter(name__in=names).exclude(name__in=live).values("name").annotate(newest=Max("id"))
-    lost = Session.objects.filter(id__in=newest.values("newest"), state__in=[SessionState.GONE, SessionState.FAILED])
-    return [describe(session) for session in lost.select_related("environment")]
+    """The fleet's sessions that ran and should, but are gone or could not be started; at most three queries.
+
+    When the whole fleet was stopped since, nothing is missing.
+    """
+    fleets = Session.objects.filter(name__in=[one.name for one in fleet.sessions])
+    newest = fleets.exclude(name__in=fleets.live().values("name")).values("name").annotate(newest=Max("id"))
+    missing = fleets.filter(id__in=newest.values("newest"), state__in=[SessionState.GONE, SessionState.FAILED])
+    lost = list(missing.select_related("environment"))
+    if lost and not fleets.live().exists():
+        stopped = fleets.filter(state=SessionState.STOPPED).aggregate(last=Max("ended_at"))["last"]
+        lost = [session for session in lost if stopped is None or not session.ended_at or session.ended_at > stopped]
+    return [describe(session) for session in lost]
 
 
 def describe(session: Session, now: datetime | None = None) -> dict[str, Any]:
@@ -75,11 +81,13 @@ def _age(session: Session, now: datetime) -> int:
 def groups_overview(fleet: Fleet, sessions: list[dict[str, Any]] | None = None) -> list[dict[str, Any]]:
     """The fleet's groups in their order, each with its sessions; names the fleet does not know come last.
 
-    Returns: `[{key, label, short, sessions, expected, running}]`, where `expected` counts the fleet's own.
+    Returns: `[{key, label, short, sessions, expected, missing, running}]`, where `expected` counts the fleet's own and
+        `missing` names those of them that do not live.
     """
     shown = sessions_overview() if sessions is None else sessions
     order = {one.name: number for number, one in enumerate(fleet.sessions)}
     known = {group.key for group in fleet.groups}
+    live = {session["name"] for session in shown}
     by_group: dict[str, list[dict[str, Any]]] = {group.key: [] for group in fleet.groups}
     for session in sorted(shown, key=lambda each: (order.get(each["name"], len(order)), each["name"])):
         by_group.setdefault(session["group"] if session["group"] in known else "other", []).append(session)
@@ -89,7 +97,8 @@ def groups_overview(fleet: Fleet, sessions: list[dict[str, Any]] | None = None) 
             "label": group.label,
             "short": group.short,
             "sessions": by_group[group.key],
-            "expected": sum(one.group == group.key for one in fleet.sessions),
+            "expected": len(fleet.in_group(group.key)),
+            "missing": [one.name for one in fleet.in_group(group.key) if one.name not in live],
             "running": sum(session["state"] == "running" for session in by_group[group.key]),
         }
         for group in fleet.groups

@@ -8,7 +8,7 @@ import sys
 from argparse import Namespace
 from datetime import timedelta
 
-from common.errors import InvalidInput
+from common.errors import Cancelled, InvalidInput, NotFound
 from common.redaction import mask_url
 from gaia_site.cli.ground import ready
 
@@ -18,38 +18,52 @@ def passwd(arguments: Namespace) -> int:
     ready()
     from policy.actions import set_password
 
-    password = None
-    if not arguments.random:
-        if not sys.stdin.isatty():
-            password = sys.stdin.readline().rstrip("\n")
-        else:
-            password = getpass.getpass("New password: ")
-            if getpass.getpass("Again: ") != password:
-                raise InvalidInput("the two passwords differ", meaning="Nothing was changed.")
-        if not password:
-            raise InvalidInput("an empty password was given", fix="Type one, or let GAIA make one: gaia passwd --random.")
+    password = None if arguments.random else _typed_password()
     chosen = set_password(arguments.user, password)
     if arguments.json:
         print(json.dumps({"username": arguments.user, "password": chosen if arguments.random else None}))
+    elif arguments.random:
+        print(f"New password of {arguments.user}: {chosen}")
     else:
-        print(f"New password of {arguments.user}: {chosen}" if arguments.random else f"Password of {arguments.user} changed.")
+        print(f"Password of {arguments.user} changed.")
     return 0
+
+
+def _typed_password() -> str:
+    """Twice from the terminal, or the first line of standard input."""
+    if not sys.stdin.isatty():
+        password = sys.stdin.readline().rstrip("\r\n")
+    else:
+        try:
+            password = getpass.getpass("New password: ")
+            again = getpass.getpass("Again: ")
+        except EOFError:
+            raise Cancelled("nothing was changed") from None
+        if again != password:
+            raise InvalidInput("the two passwords differ", meaning="Nothing was changed.", fix="Type it twice alike.")
+    if not password:
+        fix = "Type one, or let GAIA make one: gaia passwd --random."
+        raise InvalidInput("an empty password was given", meaning="Nothing was changed.", fix=fix)
+    return password
 
 
 def token(arguments: Namespace) -> int:
     """Issue or revoke a token. Returns: the exit code."""
-    if arguments.days < 1:
-        raise InvalidInput("--days must be at least 1")
     ready()
     from policy.actions import ensure_operator, issue_token, revoke_tokens
 
     if arguments.revoke:
         count = revoke_tokens(arguments.name)
+        if not count:
+            raise NotFound(f"there is no token called {arguments.name!r}", meaning="Nothing was revoked.")
         print(json.dumps({"revoked": count}) if arguments.json else f"{count} tokens revoked.")
         return 0
     scopes = ["read"] if arguments.read_only else ["read", "operate"]
     text = issue_token(ensure_operator(), arguments.name, scopes=scopes, lifetime=timedelta(days=arguments.days))
-    print(json.dumps({"token": text, "scopes": scopes}) if arguments.json else f"{text}\n(shown once)")
+    if arguments.json:
+        print(json.dumps({"token": text, "name": arguments.name, "scopes": scopes, "days": arguments.days}))
+    else:
+        print(f"{text}\n  shown once; it may {' and '.join(scopes)} for {arguments.days} days")
     return 0
 
 
@@ -61,13 +75,16 @@ def config(arguments: Namespace) -> int:
     shown = {key.dotted: mask_url(str(loaded[key.dotted])) for key in settings.KEYS}
     if arguments.json:
         rows = {name: {"value": value, "origin": loaded.origins[name]} for name, value in shown.items()}
-        print(json.dumps({"home": str(loaded.home.root), "settings": rows, "problems": [vars(one) for one in loaded.problems]}))
+        problems = [vars(problem) for problem in loaded.problems]
+        print(json.dumps({"home": str(loaded.home.root), "settings": rows, "problems": problems}))
     else:
         print(f"home  {loaded.home.root}")
-        for key in settings.KEYS:
-            print(f"{key.dotted:<26} {shown[key.dotted] or '-':<22} {loaded.origins[key.dotted]:<10} {key.variable}")
+        for name, value in shown.items():
+            origin = "config.toml" if loaded.origins[name] == str(loaded.home.config_file) else loaded.origins[name]
+            print(f"{name:<25} {value or '-':<22} {origin}")
+        print("Change one in config.toml in the home, or in the environment: server.port is GAIA_SERVER_PORT.")
     for problem in loaded.problems:
-        sys.stderr.write(f"gaia: {problem.message}\n  {problem.hint}\n")
+        sys.stderr.write(f"gaia: {problem.message}\n  The default is in force.\n  {problem.hint}\n")
     return 1 if loaded.problems else 0
 
 

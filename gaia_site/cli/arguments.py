@@ -4,148 +4,196 @@ from __future__ import annotations
 
 import argparse
 
-_FLAGS = {"--group-status": "group-status", "--multi-env-status": "multi-env-status", "--watch": "watch"}
+from gaia_site.cli.grammar import Parser, Verbs, number
+
 STAGES = ("dev", "qa", "staging")
+PORT = number("a port", 1, 65535)
+SESSION, ENVIRONMENT = "sessions", "environments"  # whose names complete a word: see `completion`
 
 
-def normalise(words: list[str]) -> list[str]:
-    """`gaia --group-status` and its like are verbs, too."""
-    return [_FLAGS[words[0]], *words[1:]] if words and words[0] in _FLAGS else words
-
-
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The whole grammar; each verb names its function in `run`."""
-    parser = argparse.ArgumentParser(prog="gaia", description="Runs fleets of coding agents on real repositories.")
+    parser = Parser(
+        prog="gaia",
+        description="Runs fleets of coding agents on real repositories.",
+        epilog="First time: gaia up --demo. Each verb says more with --help; docs/cli.md has an example of each.",
+    )
+    parser.add_argument("--version", action="store_true", help="print the version")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
     _console(verbs)
     _pictures(verbs)
     _environments(verbs)
     _sessions(verbs)
+    _operations(verbs)
+    _account(verbs)
     _rest(verbs)
     return parser
 
 
-def _verb(
-    verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run: str, text: str, *, json: bool = True
-) -> argparse.ArgumentParser:
-    parser = verbs.add_parser(name, help=text, description=text)
-    parser.set_defaults(run=run)
+def _verb(verbs: Verbs[Parser], name: str, run: str, text: str, *, json: bool = True) -> Parser:
+    parser = verbs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser.set_defaults(run=run, parser=parser)
     if json:
         parser.add_argument("--json", action="store_true", help="print data for programs")
     return parser
 
 
-def _group(
-    verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str
-) -> argparse._SubParsersAction[argparse.ArgumentParser]:
-    return verbs.add_parser(name, help=text, description=text).add_subparsers(metavar="VERB", required=True)
+def _group(verbs: Verbs[Parser], name: str, text: str) -> Verbs[Parser]:
+    parser = verbs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser.set_defaults(helps=parser)
+    return parser.add_subparsers(title="verbs", metavar="VERB")
 
 
-def _console(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _completed_by(action: argparse.Action, source: str) -> None:
+    action.completed_by = source  # type: ignore[attr-defined]  # read by `completion`
+
+
+def _yes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask; without a terminal nobody is asked")
+
+
+def _console(verbs: Verbs[Parser]) -> None:
     up = _verb(verbs, "up", "up:up", "start the console; with a repository also its environments and the fleet")
     up.add_argument("repo", nargs="?", metavar="REPO", help="path or URL of a repository to set up at once")
     up.add_argument("--demo", action="store_true", help="make a sample project, five environments and the fleet of 26")
     up.add_argument("--detach", action="store_true", help="return when it is ready instead of following what happens")
-    up.add_argument("--port", type=int, help="port of the console (default: the setting, 8080)")
+    up.add_argument("--port", type=PORT, help="port of the console (default: the setting, 8080)")
     down = _verb(verbs, "down", "down:down", "stop what GAIA started; sessions stay")
-    down.add_argument("--all", action="store_true", help="also end the sessions, their tmux server and script-launched stages")
+    down.add_argument("--all", action="store_true", help="also end sessions, their tmux server, script-launched stages")
     down.add_argument("--keep-stages", action="store_true", help="leave launched stages and operations running")
 
 
-def _pictures(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    _verb(verbs, "status", "show:status", "is GAIA up, and what does it have")
-    _verb(verbs, "group-status", "show:group_status", "sessions by group")
-    _verb(verbs, "multi-env-status", "show:multi_env_status", "directories, stages, PR groups and totals")
-    watch = _verb(verbs, "watch", "watch:watch", "all of it, live, in the terminal", json=False)
-    watch.add_argument("--interval", type=float, default=1.0, help="seconds between two looks (default 1)")
+def _pictures(verbs: Verbs[Parser]) -> None:
+    _verb(verbs, "status", "show:status", "is GAIA up, what does it have, is anything wrong")
+    _verb(verbs, "group-status", "show:group_status", "sessions by group; also as gaia --group-status")
+    _verb(
+        verbs, "multi-env-status", "show:multi_env_status",
+        "directories, stages, PR groups and totals; also as gaia --multi-env-status",
+    )  # fmt: skip
+    watch = _verb(verbs, "watch", "watch:watch", "all of it, live, in the terminal; also as gaia --watch")
+    seconds = number("an interval in seconds", 0.2, 3600, float)
+    watch.add_argument("--interval", type=seconds, default=1.0, metavar="S", help="seconds between looks (default 1)")
     watch.add_argument("--once", action="store_true", help="draw once and return")
 
 
-def _environments(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _environments(verbs: Verbs[Parser]) -> None:
     env = _group(verbs, "env", "isolated checkouts with their own ports and databases")
     add_setup_arguments(_verb(env, "setup", "env:setup", "make environments, or repair what is missing of them"))
     clean = _verb(env, "clean", "env:clean", "remove environments; unpushed and uncommitted work is salvaged first")
-    clean.add_argument("names", nargs="*", metavar="NAME", help="dev1 …; default all of the project")
+    names = clean.add_argument(
+        "names", nargs="*", default=[], metavar="NAME", help="dev1 …; default all of the project"
+    )
+    _completed_by(names, ENVIRONMENT)
     clean.add_argument("--project", help="which project, when there are several")
+    clean.add_argument("--dry-run", action="store_true", help="print what would be removed and do nothing")
+    clean.add_argument("--detach", action="store_true", help="return at once; the operation goes on in the background")
+    _yes(clean)
     _verb(env, "list", "env:list_", "environments with git state and stages")
     for name, run, text in (("launch", "env:launch", "start a stage"), ("stop", "env:stop", "stop a stage")):
         verb = _verb(env, name, run, text)
-        verb.add_argument("name", metavar="NAME", help="environment, dev1 or demo-dev1")
-        verb.add_argument("stage", nargs="?", default="dev", choices=STAGES)
-        verb.add_argument("--project")
+        environment = verb.add_argument("name", metavar="NAME", help="environment, dev1 or demo-dev1")
+        _completed_by(environment, ENVIRONMENT)
+        verb.add_argument("stage", nargs="?", default="dev", choices=STAGES, help="dev (default), qa or staging")
+        verb.add_argument("--project", help="which project, when there are several")
     restore = _verb(env, "restore", "env:restore", "bring salvaged work back into a checkout")
-    restore.add_argument("salvage", nargs="?", help="name of the salvage; without it the salvages are listed")
+    restore.add_argument("salvage", nargs="?", metavar="SALVAGE", help="its name; without it the salvages are listed")
     restore.add_argument("--into", metavar="DIR", help="the checkout; default the environment it came from")
 
 
 def add_setup_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `gaia env setup` and `manage.py setup_envs`."""
-    parser.add_argument("--count", type=int, help="how many (default: the setting, 5)")
-    parser.add_argument("--source", help="path or URL; default the registered project, else the repository one stands in")
+    number_of = number("a number of environments", 0, 10**6)  # how many are too many, the plan says
+    parser.add_argument("--count", type=number_of, metavar="N", help="how many (default: the setting, 5)")
+    parser.add_argument("--source", help="path or URL; default the registered project, else where one stands")
     parser.add_argument("--project", help="name of the project; default from the source")
-    parser.add_argument("--root", help="directory for the checkouts; default beside a local source")
-    parser.add_argument("--base-port", type=int, help="port of the first dev stage (default: the setting, 8081)")
+    parser.add_argument("--root", metavar="DIR", help="directory for the checkouts; default beside a local source")
+    parser.add_argument("--base-port", type=PORT, help="port of the first dev stage (default: the setting, 8081)")
     parser.add_argument("--dry-run", action="store_true", help="print what would be done and do nothing")
     parser.add_argument("--detach", action="store_true", help="return at once; the operation goes on in the background")
     parser.add_argument("--clean", action="store_true", help="remove them instead, salvaging unpushed work first")
+    _yes(parser)
 
 
-def _sessions(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _sessions(verbs: Verbs[Parser]) -> None:
     session = _group(verbs, "session", "tmux sessions with agents in them")
-    start = _verb(session, "start", "session:start", "start what of the fleet does not run yet")
-    start.add_argument("names", nargs="*", metavar="NAME", help="only these")
-    start.add_argument("--only", default="", metavar="NAME,NAME", help="the same, in one word")
-    start.add_argument("--group", help="only this group")
-    start.add_argument("--project", help="whose environments the workers get")
-    stop = _verb(session, "stop", "session:stop", "end sessions of the fleet")
-    stop.add_argument("names", nargs="*", metavar="NAME", help="only these; with none, all of the fleet")
-    stop.add_argument("--only", default="", metavar="NAME,NAME", help="the same, in one word")
-    stop.add_argument("--group", help="only this group")
-    _verb(session, "list", "session:list_", "live sessions")
+    add_start_arguments(_verb(session, "start", "session:start", "start what of the fleet does not run"))
+    add_stop_arguments(_verb(session, "stop", "session:stop", "end sessions of the fleet and what runs in them"))
+    list_ = _verb(session, "list", "session:list_", "live sessions, with what runs in each and where")
+    list_.add_argument("--ended", action="store_true", help="past lives instead, newest first")
     create = _verb(session, "create", "session:create", "start one session of your own")
-    create.add_argument("name", metavar="NAME")
-    create.add_argument("--provider", default="system", help="claude, codex, gemini, ollama, system (a shell)")
-    create.add_argument("--group", default="other")
+    create.add_argument("name", metavar="NAME", help="letters, digits, '_' and '-'")
+    create.add_argument("--provider", default="system", help="claude, codex, gemini, ollama, system (a shell, default)")
+    create.add_argument("--group", default="other", help="group it is listed in (default other)")
+    create.add_argument("--role", default="", help="one word for what it does")
     create.add_argument("--environment", help="environment it works in")
-    create.add_argument("--cwd", default="", help="directory, when it is not an environment's")
+    create.add_argument("--cwd", default="", metavar="DIR", help="directory, when it is not an environment's")
     destroy = _verb(session, "destroy", "session:destroy", "end sessions by name")
-    destroy.add_argument("names", nargs="+", metavar="NAME")
+    _completed_by(destroy.add_argument("names", nargs="+", metavar="NAME", help="which"), SESSION)
     send = _verb(session, "send", "session:send", "type text into a session")
-    send.add_argument("name", metavar="NAME")
-    send.add_argument("text", nargs="*", metavar="TEXT", help="words; - reads standard input")
+    _completed_by(send.add_argument("name", metavar="NAME", help="which"), SESSION)
+    send.add_argument("text", nargs="*", default=[], metavar="TEXT", help="words; - reads standard input")
     send.add_argument("--no-enter", action="store_true", help="do not press Enter afterwards")
     send.add_argument("--key", help="press one named key instead, such as Escape or C-c")
     capture = _verb(session, "capture", "session:capture", "print a session's screen")
-    capture.add_argument("name", metavar="NAME")
-    capture.add_argument("--lines", type=int, default=0, help="scrollback lines to add")
+    _completed_by(capture.add_argument("name", metavar="NAME", help="which"), SESSION)
+    lines = number("a number of lines", 0, 50_000)
+    capture.add_argument("--lines", type=lines, default=0, metavar="N", help="scrollback lines to add")
     capture.add_argument("--ansi", action="store_true", help="keep colours")
-    attach = _verb(verbs, "attach", "session:attach", "attach this terminal to a session", json=False)
-    attach.add_argument("name", metavar="NAME")
+    attach = _verb(verbs, "attach", "session:attach", "attach this terminal to a session")
+    _completed_by(attach.add_argument("name", metavar="NAME", help="which; Ctrl-b d detaches"), SESSION)
     tmux = _verb(verbs, "tmux", "session:tmux", "tmux on GAIA's own socket", json=False)
-    tmux.add_argument("words", nargs=argparse.REMAINDER, metavar="ARGS")
+    tmux.add_argument("words", nargs=argparse.REMAINDER, metavar="ARGS", help="as for tmux, such as ls")
 
 
-def _rest(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_start_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `gaia session start` and `manage.py start_sessions`."""
+    _add_choice(parser, "only these; with none, all of the fleet")
+    parser.add_argument("--project", help="whose environments the workers get (default: the newest)")
+
+
+def add_stop_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `gaia session stop` and `manage.py stop_sessions`."""
+    _add_choice(parser, "only these; with none, all of the fleet")
+    _yes(parser)
+
+
+def _add_choice(parser: argparse.ArgumentParser, text: str) -> None:
+    _completed_by(parser.add_argument("names", nargs="*", default=[], metavar="NAME", help=text), SESSION)
+    parser.add_argument("--only", default="", metavar="NAME,NAME", help="the same, in one word")
+    parser.add_argument("--group", help="only this group, by key, short form or full name")
+
+
+def _operations(verbs: Verbs[Parser]) -> None:
     operation = _group(verbs, "operation", "long work: its progress, its log, cancelling it")
     _verb(operation, "list", "operation:list_", "the last operations")
     for name, text in (("follow", "follow one to its end"), ("cancel", "ask one to stop"), ("log", "print its log")):
-        _verb(operation, name, f"operation:{name}", text).add_argument("id", type=int, metavar="ID")
-    events = _verb(verbs, "events", "operation:events", "what happened")
+        number_of = number("an operation's number", 1, 2**63 - 1)
+        verb = _verb(operation, name, f"operation:{name}", text)
+        verb.add_argument("id", type=number_of, metavar="ID", help="its number in the list")
+    events = _verb(verbs, "events", "operation:events", "what happened, oldest first")
     events.add_argument("--subject", help="only of this, such as session/dev1_worker")
-    events.add_argument("--limit", type=int, default=30)
+    count = number("a number of events", 1, 10_000)
+    events.add_argument("--limit", type=count, default=30, metavar="N", help="how many (default 30)")
+
+
+def _account(verbs: Verbs[Parser]) -> None:
     passwd = _verb(verbs, "passwd", "account:passwd", "give an account a new password")
-    passwd.add_argument("user", nargs="?", default="operator")
+    passwd.add_argument("user", nargs="?", default="operator", metavar="USER", help="whose (default operator)")
     passwd.add_argument("--random", action="store_true", help="make one and print it instead of asking")
     token = _verb(verbs, "token", "account:token", "issue an API token")
-    token.add_argument("name", help="what it is for")
-    token.add_argument("--read-only", action="store_true")
-    token.add_argument("--days", type=int, default=90)
+    token.add_argument("name", metavar="NAME", help="what it is for")
+    token.add_argument("--read-only", action="store_true", help="it may only read")
+    days = number("a number of days", 1, 3650)
+    token.add_argument("--days", type=days, default=90, metavar="N", help="until it expires (default 90)")
     token.add_argument("--revoke", action="store_true", help="revoke the tokens of that name instead")
     _verb(verbs, "config", "account:config", "settings in force and where each comes from")
+
+
+def _rest(verbs: Verbs[Parser]) -> None:
     completion = _verb(verbs, "completion", "completion:completion", "print a completion script", json=False)
-    completion.add_argument("shell", choices=("bash", "zsh"))
+    completion.add_argument("shell", choices=("bash", "zsh"), help="source <(gaia completion bash)")
     manage = _verb(verbs, "manage", "account:manage", "run a Django management command", json=False)
-    manage.add_argument("words", nargs=argparse.REMAINDER, metavar="ARGS")
+    manage.add_argument("words", nargs=argparse.REMAINDER, metavar="ARGS", help="as for manage.py, such as check")
     # these two are run by the bootstrap, which installs what they need; they stand here for --help
     _verb(verbs, "test", "account:bootstrap_only", "check and test GAIA itself", json=False)
     _verb(verbs, "lock", "account:bootstrap_only", "lock the requirements again", json=False)

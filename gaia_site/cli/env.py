@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import GaiaError, InvalidInput, Unavailable
-from gaia_site.cli.ground import called_from, ready, say
+from gaia_site.cli.ground import called_from, confirm, ready, say
+from gaia_site.cli.show import look_at_environments
 
 _STAGE_WAIT_S = 20.0
 
@@ -146,7 +147,6 @@ def clean(arguments: Namespace) -> int:
     from gaia_site.cli.following import finish
     from projects.actions import find
 
-    arguments = Namespace(**{"detach": False, "dry_run": False, **vars(arguments)})
     project, names = find(arguments.project), arguments.names or None
     if arguments.dry_run:
         chosen = [environment.directory for environment in chosen_environments(project, names)]
@@ -154,6 +154,9 @@ def clean(arguments: Namespace) -> int:
         print(json.dumps({"project": project.name, "remove": chosen}) if arguments.json else said)
         return 0
     detached = _daemon_for(arguments)
+    if leaving := chosen_environments(project, names):
+        which = ", ".join(environment.directory for environment in leaving)
+        confirm(f"Remove {which}? Work that is nowhere else is salvaged first.", yes=arguments.yes)
     operation = request_clean(project, names, detached=detached)
     if arguments.detach:
         return _left_to_the_daemon(operation, arguments)
@@ -190,13 +193,10 @@ def _told_removed(removed: list[dict[str, Any]] | None) -> None:
 
 def list_(arguments: Namespace) -> int:
     """Environments with git state and stages, looked at now when no daemon does. Returns: the exit code."""
-    ready()
+    look_at_environments()
     from environments.overview import environments_overview
-    from gaia_site import platform
     from gaia_site.cli import pictures
 
-    if not platform.daemon_runs():
-        _look()
     environments = environments_overview()
     if arguments.json:
         print(json.dumps(environments))
@@ -204,21 +204,10 @@ def list_(arguments: Namespace) -> int:
     if not environments:
         print("No environments. Make some: gaia env setup --source PATH-OR-URL")
     for each in environments:
-        print(pictures.directory_line(each))
+        print("\n".join(pictures.directory_lines(each)))
         for stage in each["stages"]:
-            print("  " + pictures.stage_line(stage))
+            print("\n".join(f"  {line}" for line in pictures.stage_lines(stage)))
     return 0
-
-
-def _look() -> None:
-    from environments import reconcile
-    from environments.models import Environment
-    from environments.states import ENVIRONMENT_ACTIVE
-    from processes.actions.nodes import ensure_node
-
-    reconcile.look_at_stages(ensure_node())
-    live = Environment.objects.filter(state__in=ENVIRONMENT_ACTIVE)
-    reconcile.refresh_git(list(live.select_related("project", "git")))
 
 
 def launch(arguments: Namespace) -> int:

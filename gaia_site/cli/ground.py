@@ -6,10 +6,11 @@ import hashlib
 import io
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from common import config
-from common.errors import InvalidInput, Unavailable
+from common.errors import Cancelled, InvalidInput, Unavailable
 from common.files import file_lock, write_atomic
 from common.home import gaia_home
 
@@ -21,13 +22,6 @@ def ready() -> None:
 
     Raises: InvalidInput for mistakes in the settings, Unavailable when the home or the database cannot be used.
     """
-    problems = config.load().problems
-    if problems:
-        raise InvalidInput(
-            "the settings have mistakes",
-            meaning="\n".join(problem.message for problem in problems),
-            fix=" ".join(problem.hint for problem in problems),
-        )
     home = gaia_home()
     try:
         home.ensure()
@@ -37,6 +31,13 @@ def ready() -> None:
             fix="Give yourself the right to write there, make room, or set GAIA_HOME to another directory.",
             path=str(home.root),
         ) from error
+    problems = config.load().problems
+    if problems:
+        raise InvalidInput(
+            "the settings have mistakes",
+            meaning="\n".join(problem.message for problem in problems),
+            fix="\n".join(dict.fromkeys(problem.hint for problem in problems)),
+        )
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gaia_site.settings")
     import django
 
@@ -47,6 +48,11 @@ def ready() -> None:
     act_as(os_user_actor())
 
 
+def furnished() -> bool:
+    """Whether this home has a database: before the first start there is nothing to show, and nothing to make for it."""
+    return gaia_home().database.exists() or bool(config.load()["database.url"])
+
+
 def _migrate() -> None:
     """Apply migrations when the code's differ from those the stamp names; asking Django costs 100 ms each time."""
     from django.conf import settings
@@ -55,8 +61,11 @@ def _migrate() -> None:
 
     home = gaia_home()
     stamp, wanted = home.run / "schema", _schema_digest(str(settings.DATABASES["default"]))
-    if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted and _database_exists(settings.DATABASES["default"]):
+    there = _database_exists(settings.DATABASES["default"])
+    if there and stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
         return
+    if not there:
+        say("Preparing the database …")
     with file_lock(home.locks / "migrate.lock", timeout=120, what="the database's schema"):
         try:
             call_command("migrate", verbosity=0, interactive=False, stdout=io.StringIO())
@@ -68,6 +77,12 @@ def _migrate() -> None:
     write_atomic(stamp, wanted)
 
 
+def forget_schema() -> None:
+    """Look at the database's tables again with the next verb."""
+    with suppress(OSError):
+        (gaia_home().run / "schema").unlink()
+
+
 def _schema_digest(database: str) -> str:
     base = Path(__file__).resolve().parent.parent.parent
     names = sorted(str(path.relative_to(base)) for room in _ROOMS for path in (base / room / "migrations").glob("*.py"))
@@ -76,8 +91,11 @@ def _schema_digest(database: str) -> str:
 
 
 def _database_exists(database: dict[str, object]) -> bool:
-    """A restored or removed home has a stamp and no database."""
-    return not str(database["ENGINE"]).endswith("sqlite3") or Path(str(database["NAME"])).exists()
+    """A restored or removed home has a stamp and no database, or one that somebody's look has made anew, empty."""
+    if not str(database["ENGINE"]).endswith("sqlite3"):
+        return True
+    path = Path(str(database["NAME"]))
+    return path.exists() and path.stat().st_size > 0
 
 
 def say(text: str) -> None:
@@ -86,7 +104,26 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
-def called_from() -> Path:
-    """The directory the operator stands in."""
-    return Path(os.environ.get("GAIA_CALLED_FROM") or Path.cwd())
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask a person at a terminal before something is ended or taken away; a script is taken at its word.
 
+    Args:
+        question: what is going to happen, ending in a question mark.
+        yes: it was confirmed on the command line.
+
+    Raises: Cancelled when the answer is not yes.
+    """
+    if yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        raise Cancelled("nothing was done", fix="Answer y, or say --yes.")
+
+
+def called_from() -> Path:
+    """The directory the operator stands in. Raises: InvalidInput when it has been removed."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise InvalidInput("the directory you stand in has been removed", fix="Go to another one: cd.") from error

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+WIDTH = 80
 ICONS = {
     "running": "●", "starting": "◌", "stopping": "◌", "stopped": "○", "failed": "✗", "exited": "✗", "gone": "✗",
     "ready": "✓", "creating": "◌", "damaged": "✗", "removing": "◌", "succeeded": "✓", "queued": "◌", "cancelled": "○",
 }  # fmt: skip
+SHIELD = "⛨"
 _COLOURS = {"●": "32", "✓": "32", "✗": "31", "◌": "33", "○": "90"}
-_STAGES = ("dev", "qa", "staging")
 
 
 def colour() -> bool:
-    """Whether to colour: on a terminal, unless NO_COLOR is set."""
-    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    """Whether to colour: on a terminal, unless NO_COLOR is set to something (no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
 def icon(state: str) -> str:
@@ -34,69 +35,125 @@ def age(seconds: int) -> str:
     return f"{max(0, seconds)}s"
 
 
+def wrapped(lead: str, text: str, *, indent: int | None = None) -> list[str]:
+    """Text after a lead, its further lines below the first one's beginning; a word that is too long stays whole."""
+    if not text:
+        return [lead.rstrip()]
+    below = " " * (len(lead) if indent is None else indent)
+    lines, line = [], lead
+    for word in text.split():
+        start = line in (lead, below)
+        if not start and len(line) + 1 + len(word) > WIDTH:
+            lines.append(line)
+            line, start = below, True
+        line += word if start else f" {word}"
+    return [*lines, line]
+
+
 def group_status(groups: list[dict[str, Any]]) -> str:
     """Sessions by group. Every session line, and no other line, carries its group's full name."""
-    lines: list[str] = []
-    for group in groups:
-        for session in group["sessions"]:
-            lines.append(session_line(session, group["label"]))
-    total = sum(len(group["sessions"]) for group in groups)
-    running = sum(group["running"] for group in groups)
-    if not lines:
+    lines = [session_line(session, group["label"]) for group in groups for session in group["sessions"]]
+    sessions = [session for group in groups for session in group["sessions"]]
+    if not sessions:
         return "No sessions. Start the fleet: gaia session start"
-    shells = sum(session["runs"] == "shell" and session["provider"] != "system" for group in groups for session in group["sessions"])
     counts = "  ".join(f"{group['short']} {len(group['sessions'])}" for group in groups if group["sessions"])
-    lines += ["", f"{total} sessions, {running} running: {counts}"]
+    running = sum(session["state"] == "running" for session in sessions)
+    lines += ["", *wrapped(f"{len(sessions)} sessions, {running} running: ", counts)]
+    shells = sum(wants_agent(session) for session in sessions)
     if shells:
-        lines.append(f"{shells} run a shell because their agent's CLI is not installed (gaia session list says which)")
+        lines += wrapped("", f"{shells} run a shell, for want of their agent's CLI (gaia session list says which)")
+    missing = [name for group in groups for name in group["missing"]]
+    if missing:
+        lines += wrapped("Not running (gaia session start): ", ", ".join(missing), indent=2)
     return "\n".join(lines)
 
 
-def session_line(session: dict[str, Any], label: str) -> str:
-    """One session: icon, state, name, provider, what runs, shield, age, group."""
-    shield = "⛨" if session["protected"] else " "
-    runs = "shell" if session["runs"] == "shell" else session["command"] or "agent"
+def wants_agent(session: dict[str, Any]) -> bool:
+    """Whether a shell runs there for want of an agent."""
+    return bool(session["runs"] == "shell" and session["provider"] != "system")
+
+
+def session_line(session: dict[str, Any], tail: str) -> str:
+    """One session: icon, state, name, shield, provider, what runs, age, and its group or its place."""
+    shield = SHIELD if session["protected"] else " "
+    runs = "shell" if session["runs"] == "shell" else session["program"] or session["command"] or "agent"
     return (
         f"{icon(session['state'])} {session['state']:<8} {session['name']:<17} {shield} {session['provider']:<7} "
-        f"{runs[:10]:<10} {age(session['age_s']):>4}  {label}"
+        f"{runs[:10]:<10} {age(session['age_s']):>4}  {tail}"
     )
+
+
+def session_list(sessions: list[dict[str, Any]]) -> str:
+    """Sessions with their places, and below them why some are not as they should be."""
+    if not sessions:
+        return "No sessions. Start the fleet: gaia session start"
+    lines = [session_line(session, session["environment"] or "-") for session in sessions]
+    notes: dict[str, list[str]] = {}
+    for session in sessions:
+        renamed = f"called {session['tmux_name']} in tmux" if session["tmux_name"] != session["name"] else ""
+        for note in (session["reason"] if wants_agent(session) else "", session["problem"], renamed):
+            if note:
+                notes.setdefault(note, []).append(session["name"])
+    if notes:
+        lines.append("")
+    for note, names in notes.items():
+        lines += wrapped("", f"{note}: {', '.join(names)}", indent=2)
+    return "\n".join(lines)
 
 
 def multi_env_status(status: dict[str, Any]) -> str:
     """Directories with git state, stages with port, state and pid, PR groups, totals."""
     lines = ["Directories"]
-    lines += [directory_line(each) for each in status["directories"]] or ["  none; make some: gaia env setup"]
+    lines += _lines(directory_lines, status["directories"]) or ["  none; make some: gaia env setup"]
     lines += ["", "Stages"]
-    lines += [stage_line(each) for each in status["environments"]] or ["  none"]
+    lines += _lines(stage_lines, status["environments"]) or ["  none"]
     lines += ["", "PR groups"]
     for group in status["pr_groups"]:
         members = ", ".join(f"{one['name']} ({one['provider']})" for one in group["sessions"]) or "none running"
-        lines.append(f"  {group['short']:<5}{len(group['sessions'])}/{group['expected']}  {members}")
-    totals = status["totals"]
-    lines += ["", f"Totals: {totals['environments']} environments, {totals['stages']} stages, {totals['sessions']} sessions"]
-    return "\n".join(lines)
+        lines += wrapped(f"  {group['short']:<5}{len(group['sessions'])}/{group['expected']}  ", members)
+    return "\n".join([*lines, "", f"Totals: {totals(status['totals'])}"])
 
 
-def directory_line(each: dict[str, Any]) -> str:
-    """One environment: state, name, branch, ahead and behind, changed files."""
-    git = each["git"] or {}
-    if git.get("error"):
-        facts = f"git: {git['error']}"
-    elif git:
-        branch = "detached" if git["detached"] else git["branch"]
-        moved = " ".join(part for part in (f"↑{git['ahead']}" if git["ahead"] else "", f"↓{git['behind']}" if git["behind"] else "") if part)
-        dirty = f"✎{git['dirty']}" if git["dirty"] else "clean"
-        facts = f"{branch:<24} {moved:<9} {dirty}" + (f"  {git['in_progress']} in progress" if git["in_progress"] else "")
-    else:
-        facts = "git not asked yet"
-    return f"  {icon(each['state'])} {each['directory']:<24} {facts}" + (f"  {each['problem']}" if each["problem"] else "")
+def totals(counted: dict[str, int]) -> str:
+    """How much there is of everything."""
+    return f"{counted['environments']} environments, {counted['stages']} stages, {counted['sessions']} sessions"
 
 
-def stage_line(stage: dict[str, Any]) -> str:
-    """One stage: state, name, port, pid."""
+def directory_lines(each: dict[str, Any]) -> list[str]:
+    """One environment: state, name, branch, ahead and behind, changed files; below it what is wrong."""
+    lines = [f"  {icon(each['state'])} {each['directory']:<24} {git_facts(each['git'])}".rstrip()]
+    problem = each["problem"] or (each["git"] or {}).get("error", "")
+    return lines + (wrapped("    ", problem) if problem else [])
+
+
+def git_facts(git: dict[str, Any] | None) -> str:
+    """Branch, commits ahead and behind, changed files."""
+    if git is None:
+        return "git was not asked yet"
+    if git["error"]:
+        return "git does not answer"
+    branch = "detached" if git["detached"] else git["branch"]
+    dirty = f"✎{git['dirty']}" if git["dirty"] else "clean"
+    doing = f"  {git['in_progress']} in progress" if git["in_progress"] else ""
+    return f"{branch:<24} {moved(git):<9} {dirty}{doing}"
+
+
+def moved(git: dict[str, Any]) -> str:
+    """Commits ahead and behind: `↑2 ↓1`."""
+    parts = (f"↑{git['ahead']}" if git["ahead"] else "", f"↓{git['behind']}" if git["behind"] else "")
+    return " ".join(part for part in parts if part)
+
+
+def stage_lines(stage: dict[str, Any]) -> list[str]:
+    """One stage: state, name, port, pid; below it what is wrong."""
     pid = f"pid {stage['pid']}" if stage["pid"] else ""
-    tail = pid or stage["problem"]
-    return f"  {icon(stage['state'])} {stage['environment'] + ' ' + stage['name']:<32} {stage['port']:<6} {stage['state']:<9} {tail}".rstrip()
+    name = f"{stage['environment']} {stage['name']}"
+    line = f"  {icon(stage['state'])} {name:<32} {stage['port']:<6} {stage['state']:<9} {pid}".rstrip()
+    return [line, *(wrapped("    ", stage["problem"]) if stage["problem"] and not pid else [])]
+
+
+def _lines(draw: Callable[[dict[str, Any]], list[str]], rows: Iterable[dict[str, Any]]) -> list[str]:
+    return [line for row in rows for line in draw(row)]
 
 
 PICTURES: dict[str, Callable[[Any], str]] = {"group-status": group_status, "multi-env-status": multi_env_status}

@@ -6,9 +6,16 @@ import json
 import os
 import sys
 from argparse import Namespace
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
 
-from common.errors import Conflict
-from gaia_site.cli.ground import ready, say
+from common.errors import InvalidInput
+from gaia_site.cli import pictures
+from gaia_site.cli.ground import called_from, confirm, ready, say
+from gaia_site.cli.show import look_at_sessions
+
+if TYPE_CHECKING:
+    from sessions.actions.start import Started
 
 
 def start(arguments: Namespace) -> int:
@@ -21,56 +28,56 @@ def start(arguments: Namespace) -> int:
     done = start_fleet(group=arguments.group, only=_names(arguments), project=project)
     if arguments.json:
         print(json.dumps(vars(done)))
-        return 1 if done.failed else 0
-    total = len(done.started) + len(done.already)
-    if done.started:
-        print(f"{len(done.started)} sessions started, {len(done.already)} already ran: {total} in all.")
     else:
-        print(f"Nothing to do: {len(done.already)} sessions already run.")
+        print("\n".join(_told(done)))
+    for name, reason in {} if arguments.json else done.failed.items():
+        say("\n".join(pictures.wrapped("  failed  ", f"{name}: {reason}")))
+    return 1 if done.failed else 0
+
+
+def _told(done: Started) -> list[str]:
+    count = len(done.started) + len(done.already)
+    if done.started:
+        lines = [f"{len(done.started)} sessions started, {len(done.already)} already ran: {count} in all."]
+    else:
+        lines = [f"{len(done.already)} sessions already run, none was started."]
     by_reason: dict[str, list[str]] = {}
     for name, reason in done.shells.items():
         by_reason.setdefault(reason, []).append(name)
     for reason, names in by_reason.items():
-        print(f"  shell   {', '.join(names)}: {reason}")
+        lines += pictures.wrapped("  shell   ", f"{reason}: {', '.join(names)}")
     for name, note in done.notes.items():
-        print(f"  note    {name}: {note}")
-    for name, reason in done.failed.items():
-        say(f"  failed  {name}: {reason}")
-    return 1 if done.failed else 0
+        lines += pictures.wrapped("  note    ", f"{name}: {note}")
+    return lines
 
 
 def stop(arguments: Namespace) -> int:
     """End sessions of the fleet. Returns: the exit code."""
-    ready()
-    from sessions.actions.start import stop_fleet
+    look_at_sessions()
+    from sessions.actions.start import select, stop_fleet
+    from sessions.models import Session
 
+    names = [one.name for one in select(arguments.group, _names(arguments))]
+    running = Session.objects.live().filter(name__in=names).count()
+    if running and not _names(arguments):
+        which = f"the {running} sessions of group {arguments.group}" if arguments.group else f"all {running} sessions"
+        confirm(f"End {which} and what runs in them?", yes=arguments.yes)
     stopped = stop_fleet(group=arguments.group, only=_names(arguments))
     print(json.dumps({"stopped": stopped}) if arguments.json else f"{len(stopped)} sessions ended.")
     return 0
 
 
 def _names(arguments: Namespace) -> list[str]:
-    return [*arguments.names, *(name for name in arguments.only.split(",") if name)]
+    return [*arguments.names, *(name.strip() for name in arguments.only.split(",") if name.strip())]
 
 
 def list_(arguments: Namespace) -> int:
-    """Live sessions. Returns: the exit code."""
-    ready()
-    from sessions.overview import sessions_overview
+    """Live sessions, or past lives. Returns: the exit code."""
+    look_at_sessions()
+    from sessions.overview import past_sessions, sessions_overview
 
-    from gaia_site.cli import pictures
-
-    sessions = sessions_overview()
-    if arguments.json:
-        print(json.dumps(sessions))
-        return 0
-    if not sessions:
-        print("No sessions. Start the fleet: gaia session start")
-    for session in sessions:
-        where = session["environment"] or "-"
-        print(pictures.session_line(session, where))
-        if session["reason"] or session["problem"]:
-            print(f"             {session['problem'] or session['reason']}")
+    sessions = past_sessions() if arguments.ended else sessions_overview()
+    print(json.dumps(sessions) if arguments.json else pictures.session_list(sessions))
     return 0
 
 
@@ -86,30 +93,45 @@ def create(arguments: Namespace) -> int:
         arguments.name,
         provider=arguments.provider,
         group=arguments.group,
+        role=arguments.role,
         environment=environment,
-        cwd=os.path.abspath(arguments.cwd) if arguments.cwd else "",
+        cwd=os.path.normpath(called_from() / os.path.expanduser(arguments.cwd)) if arguments.cwd else "",
     )
     if arguments.json:
         print(json.dumps(describe(session)))
     else:
-        print(f"Session {session.name} runs in {session.cwd}. Attach: gaia attach {session.name}")
-        if session.reason:
-            print(f"  {session.reason}")
+        print(f"Session {session.name} runs in {session.cwd}\n  Attach: gaia attach {session.name}")
+        for note in filter(None, (session.reason, session.problem)):
+            print("\n".join(pictures.wrapped("  ", note)))
     return 0
 
 
 def destroy(arguments: Namespace) -> int:
     """End sessions by name. Returns: the exit code."""
-    ready()
+    look_at_sessions()
     from sessions.actions import control
 
-    stopped = control.stop([control.find(name) for name in arguments.names])
-    print(json.dumps({"stopped": stopped}) if arguments.json else f"Ended: {', '.join(stopped) or 'none, they had ended'}.")
+    chosen = [control.find(name) for name in arguments.names]  # all of them before one is ended
+    stopped = control.stop(chosen)
+    ended = [session.name for session in chosen if session.name not in stopped]
+    if arguments.json:
+        print(json.dumps({"stopped": stopped, "had_ended": ended}))
+    else:
+        print("\n".join(_told_destroyed(stopped, ended)))
     return 0
+
+
+def _told_destroyed(stopped: Sequence[str], ended: Sequence[str]) -> list[str]:
+    lines = pictures.wrapped("Ended: ", ", ".join(stopped)) if stopped else []
+    return lines + (pictures.wrapped("Had ended before: ", ", ".join(ended)) if ended else [])
 
 
 def send(arguments: Namespace) -> int:
     """Type into a session. Returns: the exit code."""
+    if arguments.key and arguments.text:
+        raise InvalidInput("a text and --key together are not clear", fix="Send one after the other.")
+    if not arguments.key and not arguments.text:
+        raise InvalidInput("there is nothing to send", fix="Give a text, - for standard input, or --key Enter.")
     ready()
     from sessions.actions import control
 
@@ -135,19 +157,24 @@ def capture(arguments: Namespace) -> int:
 
 
 def attach(arguments: Namespace) -> int:
-    """Give this terminal to tmux, attached to a session; returns only when that cannot be done."""
+    """Give this terminal to tmux, attached to a session; with --json, say how that is done. Returns: the exit code."""
     ready()
     from sessions.actions import control
     from sessions.server import tmux_server
 
     session = control.find(arguments.name)
-    if not session.live:
-        raise Conflict(
-            f"session {session.name} has ended", meaning=session.problem, fix=f"Start it: gaia session start {session.name}."
+    # by number: somebody may have renamed it in tmux
+    argv = tmux_server().passthrough_argv(["attach-session", "-t", control.pane_of(session).session_id])
+    if arguments.json:
+        print(json.dumps({"session": session.name, "argv": argv}))
+        return 0
+    if not sys.stdin.isatty():
+        raise InvalidInput(
+            "attaching needs a terminal",
+            meaning="Standard input is none here.",
+            fix=f"Read its screen instead: gaia session capture {session.name}.",
         )
-    server = tmux_server()
-    argv = server.attach_argv(session.name)
-    os.execvpe(argv[0], argv, {**server.environment, "TERM": os.environ.get("TERM", "xterm-256color")})
+    _become_tmux(argv)
 
 
 def tmux(arguments: Namespace) -> int:
@@ -155,6 +182,12 @@ def tmux(arguments: Namespace) -> int:
     ready()
     from sessions.server import tmux_server
 
-    server = tmux_server()
-    argv = server.passthrough_argv(arguments.words)
-    os.execvpe(argv[0], argv, {**server.environment, "TERM": os.environ.get("TERM", "xterm-256color")})
+    _become_tmux(tmux_server().passthrough_argv(arguments.words))
+
+
+def _become_tmux(argv: list[str]) -> NoReturn:
+    from sessions.server import tmux_server
+
+    environ = {**tmux_server().environment, "TERM": os.environ.get("TERM", "xterm-256color")}
+    sys.stdout.flush()
+    os.execvpe(argv[0], argv, environ)  # noqa: S606  an argv list, and no shell is wanted

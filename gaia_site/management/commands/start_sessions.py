@@ -7,6 +7,6 @@ class Command(VerbCommand):
     help = "The same as `gaia session start`; with --stop, as `gaia session stop`."
     verb = ("session",)
 
-    def translate(self, words: list[str]) -> list[str]:
+    def words(self, words: list[str]) -> list[str]:
         """`--stop` is the verb `stop`."""
-        return ["stop" if "--stop" in words else "start", *(word for word in words if word != "--stop")]
+        return ["session", "stop" if "--stop" in words else "start", *(word for word in words if word != "--stop")]

@@ -1,0 +1,80 @@
+"""How the command line's mistakes are told: what happened, what it means, what to do. Never argparse's own words."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn
+
+from common.errors import InvalidInput
+
+Verbs = argparse._SubParsersAction
+_CHOICE = re.compile(r"argument (?P<where>.+?): (?P<what>.*)", re.DOTALL)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises InvalidInput where argparse would exit, and that knows what was nearly typed."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **options})
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:  # type: ignore[override]
+        """As argparse's, but what is left over is the verb's mistake, which knows its options. Raises: InvalidInput."""
+        found: argparse.Namespace
+        found, extra = self.parse_known_args(args, namespace)
+        if extra:
+            getattr(found, "parser", self).error(f"unrecognized arguments: {' '.join(extra)}")
+        return found
+
+    def error(self, message: str) -> NoReturn:
+        """Raises: InvalidInput."""
+        unknown = re.fullmatch(r"unrecognized arguments: (.+)", message, re.DOTALL)
+        missing = re.fullmatch(r"the following arguments are required: (.+)", message)
+        if unknown:
+            word = unknown[1].split()[0]
+            what = f"there is no option {word}" if word.startswith("-") else f"{word!r} is one word too many"
+            raise self._mistake(what, _did_you_mean(word, self._options()))
+        if missing:
+            raise self._mistake(f"{missing[1]} is missing")
+        named = _CHOICE.fullmatch(message)
+        raise self._mistake(f"{named['where']}: {named['what']}" if named else message)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Called by argparse for arguments with choices. Raises: InvalidInput."""
+        if action.choices is None or value in action.choices:
+            return
+        kind = "verb" if isinstance(action, Verbs) else action.metavar or action.dest
+        known = [str(choice) for choice in action.choices]
+        raise self._mistake(f"there is no {kind} {value!r}", _did_you_mean(str(value), known, show=kind != "verb"))
+
+    def _options(self) -> list[str]:
+        return [option for action in self._actions for option in action.option_strings]
+
+    def _mistake(self, what: str, hint: str = "") -> InvalidInput:
+        fix = f"{hint} `{self.prog} --help` shows how it is written.".strip()
+        return InvalidInput(what, meaning="Nothing was done.", fix=fix)
+
+
+def _did_you_mean(word: str, known: Iterable[str], *, show: bool = False) -> str:
+    names = list(known)
+    close = difflib.get_close_matches(word, names, n=1)
+    if close:
+        return f"Did you mean {close[0]}?"
+    return f"There are: {', '.join(names)}." if show else ""
+
+
+def number(what: str, lowest: float, highest: float, kind: type[int] | type[float] = int) -> Callable[[str], Any]:
+    """A type for arguments that are numbers, both bounds included."""
+
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {what}") from None
+        if not lowest <= value <= highest:
+            raise argparse.ArgumentTypeError(f"{text} is not {what}: {lowest:g} to {highest:g} are")
+        return value
+
+    return parse

@@ -1,0 +1,17 @@
+"""Other ways to say a verb. Apart from the grammar, which takes longer to import than the fast pictures to draw."""
+
+from __future__ import annotations
+
+_FLAGS = {"--group-status": "group-status", "--multi-env-status": "multi-env-status", "--watch": "watch"}
+
+
+def normalise(words: list[str]) -> list[str]:
+    """`gaia --group-status` and its like are verbs, too; `gaia help VERB` is `gaia VERB --help`."""
+    if words and words[0] == "help":
+        return [*words[1:], "--help"]
+    for place, word in enumerate(words):
+        if word in _FLAGS:
+            return [_FLAGS[word], *words[:place], *words[place + 1 :]]
+        if not word.startswith("-"):
+            break
+    return words
