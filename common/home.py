@@ -77,7 +77,8 @@ class Home:
     def ensure(self) -> Home:
         """Make every directory that is missing, private to the user."""
         for directory in (
-            self.root, self.data, self.data / "backups", self.run, self.run / "static", self.locks, self.hubs, self.checkouts, self.trash,
+            self.root, self.data, self.data / "backups", self.run, self.run / "static",
+            self.locks, self.hubs, self.checkouts, self.trash,
             self.salvage, self.processes, self.logs, self.sessions, self.sessions / "active", self.sessions / "history",
         ):  # fmt: skip
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)

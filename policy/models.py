@@ -16,7 +16,7 @@ class Scope(models.TextChoices):
     OPERATE = "operate", "Operate"
 
 
-class User(AbstractUser):
+class User(AbstractUser):  # type: ignore[django-manager-missing]  # auth_token_set: knox is untyped
     """A person who signs in to the console."""
 
 

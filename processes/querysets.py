@@ -10,7 +10,7 @@ from django.db import models
 from processes.states import OPERATION_ACTIVE, PROCESS_ACTIVE, OperationState
 
 if TYPE_CHECKING:
-    from processes.models import Operation, Process
+    from processes.models import Operation, Process  # noqa: F401  named in the strings below
 
 
 class ProcessQuerySet(models.QuerySet["Process"]):
