@@ -8,15 +8,17 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Concatenate, ParamSpec
 
 from common.errors import Cancelled, GaiaError
 from environments.drivers.checkout import (
     Prepared,
+    adopt,
     check_place,
     copy_tree,
+    has_large_files,
     prepare_checkout,
     publish_checkout,
     start_commit,
@@ -62,6 +64,7 @@ class Built:
         sha: the commit checked out.
         report: GAIA's files in it; None when it failed before.
         submodules: paths of submodules, which are left uninitialised.
+        large_files: whether git-lfs keeps files of it, which are left as pointers.
         error: why it failed; the other targets do not suffer from it.
     """
 
@@ -70,6 +73,7 @@ class Built:
     sha: str = ""
     report: Report | None = None
     submodules: tuple[str, ...] = ()
+    large_files: bool = False
     error: GaiaError | None = None
 
 
@@ -157,6 +161,7 @@ class _Build:
         self.exists = False
         self.report: Report | None = None
         self.submodules: tuple[str, ...] = ()
+        self.large_files = False
         self.error: GaiaError | None = None
         self.prepared: Prepared | None = None
         self.index: Index | None = None
@@ -202,8 +207,11 @@ class _Build:
 
     @_noting
     def furnish(self) -> None:
-        self.report = ensure(self.target.path, self.target.layout)
+        adopted = self.prepared is None and adopt(self.target.path, self.hub)
+        report = ensure(self.target.path, self.target.layout)
+        self.report = replace(report, repaired=(".git/config", *report.repaired)) if adopted else report
         self.submodules = submodules(self.target.path)
+        self.large_files = has_large_files(self.target.path)
         if self.prepared is not None:
             fill_untracked_cache(self.target.path)
 
@@ -211,7 +219,7 @@ class _Build:
         """Remove what is left of the partial directory; returns what became of the target."""
         self._partial.close()
         created = self.prepared is not None and self.error is None
-        return Built(self.target, created, self.sha, self.report, self.submodules, self.error)
+        return Built(self.target, created, self.sha, self.report, self.submodules, self.large_files, self.error)
 
 
 def _make(pool: ThreadPoolExecutor, group: list[_Build]) -> None:

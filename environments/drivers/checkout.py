@@ -101,19 +101,36 @@ def create_checkout(hub: Path, path: Path, *, branch: str, base: str, timeout: f
 def check_place(hub: Path, path: Path, branch: str) -> CheckoutFacts | None:
     """The checkout that is already there, None when the place is free.
 
-    Raises: Conflict when what is there is not ours or belongs to another project; nothing is touched.
+    Raises: Conflict when what is there is not ours, or belongs to another project or another GAIA; it is not touched.
     """
     facts = inspect(path, branch)
     if not facts.exists:
         return None
-    if not facts.is_ours or Path(facts.hub).name != hub.name:
-        raise Conflict(
-            f"{path} exists and is not a checkout of this project made by GAIA",
-            meaning="It was not touched.",
-            fix="Move it away, or choose another root with --root.",
-            path=str(path),
-        )
+    if not facts.is_ours:
+        raise _taken(path, "was not made by GAIA")
+    known = Path(facts.hub)
+    if known != hub and (known.name != hub.name or known.exists()):
+        raise _taken(path, f"belongs to the hub {known}")
     return facts
+
+
+def _taken(path: Path, why: str) -> Conflict:
+    return Conflict(
+        f"{path} exists and {why}",
+        meaning="It was not touched.",
+        fix="Move it away, or choose another root with --root.",
+        path=str(path),
+    )
+
+
+def adopt(path: Path, hub: Path) -> bool:
+    """Point a checkout whose hub is gone to the project's hub of today; False when it knows that one already."""
+    facts = inspect(path, "")
+    if Path(facts.hub) == hub:
+        return False
+    checkout(path).run("remote", "set-url", "origin", str(hub))
+    _write_marker(path / ".git", facts.environment, facts.branch, hub)
+    return True
 
 
 def start_commit(hub: Path, branch: str, base: str) -> str:
@@ -140,7 +157,18 @@ def prepare_checkout(
             f"branch.{branch}.merge=refs/heads/{default}",
         ]
         options = [item for value in settings for item in ("-c", value)]
-        run_git("clone", "-q", "--no-checkout", *options, "--", hub, partial / "clone", timeout=timeout)
+        run_git(
+            "clone",
+            "-q",
+            "--no-checkout",
+            "--origin",
+            "origin",
+            *options,
+            "--",
+            hub,
+            partial / "clone",
+            timeout=timeout,
+        )
         prepared = Prepared(path, branch, sha, partial, _hash_name(sha))
         _choose_branch(prepared, default)
         yield prepared
@@ -184,8 +212,7 @@ def _copy_options() -> tuple[str, ...]:
 
 def publish_checkout(prepared: Prepared, hub: Path) -> None:
     """Mark a built checkout as ours and put it at its place."""
-    marker = {"environment": prepared.path.name, "branch": prepared.branch, "hub": str(hub)}
-    (prepared.git_dir / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
+    _write_marker(prepared.git_dir, prepared.path.name, prepared.branch, hub)
     os.rename(prepared.git_dir, prepared.tree / ".git")
     publish(prepared.tree, prepared.path)
 
@@ -221,6 +248,19 @@ def submodules(path: Path) -> tuple[str, ...]:
     pattern = r"^submodule\..*\.path$"
     listed = checkout(path).text("config", "-z", "-f", path / ".gitmodules", "--get-regexp", pattern, check=False)
     return tuple(entry.split("\n", 1)[1] for entry in listed.split("\0") if "\n" in entry)
+
+
+def has_large_files(path: Path) -> bool:
+    """Whether git-lfs keeps files of this repository: they are left as pointers, `git lfs pull` fetches them."""
+    try:
+        return "filter=lfs" in (path / ".gitattributes").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+
+
+def _write_marker(git_dir: Path, environment: str, branch: str, hub: Path) -> None:
+    marker = {"environment": environment, "branch": branch, "hub": str(hub)}
+    (git_dir / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
 
 
 def _choose_branch(prepared: Prepared, default: str) -> None:

@@ -40,6 +40,9 @@ _SAFE_CONFIG = (
     "gc.auto=0",
     "maintenance.auto=false",
     "advice.detachedHead=false",
+    "color.ui=false",
+    "submodule.recurse=false",
+    "fetch.recurseSubmodules=false",
 )
 # What git sets for the hooks and aliases it runs; inherited, they would point every command at the wrong repository.
 _FOREIGN_VARIABLES = (

@@ -1,7 +1,7 @@
 """The hub: the project's own bare repository, between the source and the checkouts.
 
 `refs/remotes/source/*` mirrors the source's branches. The hub's own branches follow them by fast-forward only: what was
-pushed to the hub is never thrown away, a branch that went another way is reported. `env/*` belongs to GAIA.
+pushed to the hub is never thrown away, a branch that went another way is reported. `env` and `env/*` belong to GAIA.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from environments.drivers.git import GitError, Output, Progress, Repository, bar
 from environments.drivers.partial import cannot_write, partial_directory, publish, remove_dead_partials
 from environments.drivers.source import Source
 
-ENVIRONMENT_BRANCHES = "env/"
+ENVIRONMENT_BRANCHES = "env"
 _HEADS, _MIRROR = "refs/heads/", "refs/remotes/source/"
 _CONFIG = (
     "gc.auto=0",  # salvaged and overwritten commits stay until somebody decides
@@ -102,7 +102,7 @@ def _create(source: Source, hub: Path, timeout: float, progress: Progress | None
 
 def _clone(source: Source, built: Path, timeout: float, progress: Progress | None) -> None:
     settings = [item for value in _CONFIG for item in ("-c", value)]
-    place = ["clone", "--bare", "--template=", *settings, "--progress" if progress else "--quiet"]
+    place = ["clone", "--bare", "--origin", "origin", "--template=", *settings, "--progress" if progress else "--quiet"]
     origin = source.path or source.url
     try:
         run_git(*place, "--", origin, built, timeout=timeout, progress=progress)
@@ -115,7 +115,10 @@ def _clone(source: Source, built: Path, timeout: float, progress: Progress | Non
 
 
 def _leave_out_environments(repository: Repository) -> None:
-    """A source may be somebody's environment itself: its `env/*` are not this hub's, the mirror has them."""
+    """A source may be somebody's environment itself: its `env/*` are not this hub's, the mirror has them.
+
+    A branch that is called `env` would keep git from making `env/dev1` beside it.
+    """
     refs = repository.text("for-each-ref", "--format=delete %(refname)", _HEADS + ENVIRONMENT_BRANCHES)
     if refs:
         repository.run("update-ref", "--stdin", stdin=refs + "\n")
@@ -159,7 +162,7 @@ def _follow(repository: Repository, mirrored: dict[str, str], heads: dict[str, s
     diverged = []
     for branch, sha in sorted(mirrored.items()):
         old = heads.get(branch, "")
-        if old == sha or branch.startswith(ENVIRONMENT_BRANCHES) or (old and _contains(repository, old, sha)):
+        if old == sha or _is_environments(branch) or (old and _contains(repository, old, sha)):
             continue
         # an empty old value means: must not exist; a name that collides with a directory of branches fails too
         if (old and not _contains(repository, sha, old)) or not repository.run(
@@ -169,6 +172,10 @@ def _follow(repository: Repository, mirrored: dict[str, str], heads: dict[str, s
         else:
             heads[branch] = sha
     return tuple(diverged)
+
+
+def _is_environments(branch: str) -> bool:
+    return branch.split("/")[0] == ENVIRONMENT_BRANCHES
 
 
 def _contains(repository: Repository, tip: str, commit: str) -> bool:
@@ -184,7 +191,7 @@ def _default_branch(
 ) -> str:
     """The branch HEAD names in the source, else main, master or the first one; the hub's HEAD is set to it."""
     present = repository.text("symbolic-ref", "-q", "HEAD", check=False).removeprefix(_HEADS)
-    own = [branch for branch in sorted(mirrored) if not branch.startswith(ENVIRONMENT_BRANCHES)]
+    own = [branch for branch in sorted(mirrored) if not _is_environments(branch)]
     wanted = [_source_head(source, timeout), "main", "master", *own, *sorted(heads)]
     default = next((branch for branch in wanted if branch in heads), "")
     if default and present != default:

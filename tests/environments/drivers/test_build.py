@@ -15,6 +15,7 @@ import pytest
 
 from common.errors import Cancelled, Conflict, GaiaError
 from environments.drivers.build import Built, Target, build_all
+from environments.drivers.salvage import salvage
 from environments.drivers.status import status_many
 from tests.environments.drivers.repositories import (
     commit,
@@ -205,6 +206,88 @@ def test_a_repository_with_submodules_says_which(repository: Path, tmp_path: Pat
     built = set_up(repository, tmp_path / "root", 2)
     assert [each.submodules for each in built] == [("vendor",), ("vendor",)]
     assert git(tmp_path / "root/demo-dev2", "status", "--porcelain") == ""
+
+
+_ODD_CONFIGURATION = """
+[clone]
+	defaultRemoteName = upstream
+[submodule]
+	recurse = true
+[fetch]
+	recurseSubmodules = true
+	prune = false
+[status]
+	showUntrackedFiles = no
+	relativePaths = false
+	showStash = true
+[diff]
+	noprefix = true
+	external = false
+[core]
+	quotePath = false
+	autocrlf = input
+	pager = false
+[commit]
+	gpgSign = true
+[push]
+	default = nothing
+[feature]
+	manyFiles = true
+[init]
+	defaultBranch = odd
+[color]
+	ui = always
+[advice]
+	detachedHead = true
+[log]
+	showSignature = true
+[branch]
+	autoSetupMerge = always
+	autoSetupRebase = always
+[transfer]
+	fsckObjects = true
+"""
+
+
+def test_a_users_own_configuration_does_not_get_in_the_way(repository: Path, tmp_path: Path) -> None:
+    make_repository(tmp_path / "library")
+    git(repository, "submodule", "--quiet", "add", tmp_path / "library", "vendor")
+    git(repository, "commit", "-qm", "library")
+    with open(tmp_path / "gitconfig", "a") as configuration:
+        configuration.write(_ODD_CONFIGURATION)
+    root = tmp_path / "root"
+    assert [each.error for each in set_up(repository, root, 2)] == [None, None]
+    assert [each.created for each in set_up(repository, root, 2)] == [False, False]
+    path = root / "demo-dev2"
+    (path / "new").write_text("x")
+    found = status_many([path])[path]
+    assert (found.branch, found.upstream, found.untracked, found.error) == ("env/dev2", "origin/main", 1, None)
+    saved = salvage(path, root / "hub.git", name="demo-dev2", directory=tmp_path / "salvage")
+    assert saved is not None
+    assert saved.patch is not None
+    assert "b/new" in saved.patch.read_text()
+
+
+def test_large_files_are_mentioned(repository: Path, tmp_path: Path) -> None:
+    assert not set_up(repository, tmp_path / "root", 1)[0].large_files
+    commit(repository, {".gitattributes": "*.bin filter=lfs diff=lfs merge=lfs -text\n"})
+    assert set_up(repository, tmp_path / "other", 1)[0].large_files
+
+
+def test_checkouts_whose_hub_is_gone_are_adopted_and_those_of_another_gaia_are_not(
+    repository: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    set_up(repository, root, 2)
+    second = tmp_path / "second/hub.git"
+    _, built = build_all(source_of(repository), second, targets_in(root, 2))
+    assert [type(each.error) for each in built] == [Conflict, Conflict]
+    os.rename(root / "hub.git", tmp_path / "away.git")
+    _, built = build_all(source_of(repository), second, targets_in(root, 2))
+    assert [each.report.repaired if each.report else None for each in built] == [(".git/config",)] * 2
+    assert git(root / "demo-dev1", "fetch", "-v", "origin") == ""
+    _, built = build_all(source_of(repository), second, targets_in(root, 2))
+    assert not any(each.report is None or each.report.changed for each in built)
 
 
 def test_an_odd_index_is_made_anew_by_git(repository: Path, tmp_path: Path) -> None:

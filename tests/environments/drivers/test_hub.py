@@ -106,6 +106,14 @@ def test_environment_branches_belong_to_the_hub(repository: Path, hub: Path) -> 
     assert heads(hub)["env/dev1"] == own
 
 
+def test_a_branch_that_is_called_env_is_not_in_the_way(repository: Path, hub: Path) -> None:
+    git(repository, "branch", "env")
+    assert update(repository, hub).branches == ("main",)
+    assert update(repository, hub).branches == ("main",)
+    git(hub, "branch", "env/dev1", "main")
+    assert git(hub, "rev-parse", "refs/remotes/source/env") == git(repository, "rev-parse", "HEAD")
+
+
 def test_a_branch_gone_from_the_source_stays_in_the_hub(repository: Path, hub: Path) -> None:
     git(repository, "branch", "old")
     update(repository, hub)
