@@ -7,6 +7,8 @@
 import { merge } from "./merge.js";
 
 const DEBOUNCE_MS = 90;
+const SHARE = 3; // a fetch is followed by a rest of so many times its length: a busy log must not keep the server busy
+const LONGEST_REST_MS = 1500;
 const POLL_WHEN_LOST_S = 3;
 const SHOW_LOST_AFTER_MS = 1500;
 const WAITS_MS = [300, 700, 1500, 3000, 6000, 10000];
@@ -17,6 +19,7 @@ let failures = 0;
 let lostSince = null;
 let timer = null;
 let fetching = false;
+let restUntil = 0;
 const due = new Set();
 const seen = new Map(); // what was last received, by address and parts
 const asked = new Map(); // when a part was last asked for, by its name
@@ -39,6 +42,7 @@ export function start() {
 /** Fetch these parts now, or all: something was done here. */
 export function refresh(...names) {
   for (const part of parts()) if (!names.length || names.includes(part.dataset.part)) due.add(part.dataset.part);
+  restUntil = 0;
   schedule(0);
 }
 
@@ -115,7 +119,7 @@ function tick() {
 
 function schedule(wait = DEBOUNCE_MS) {
   if (timer || fetching || !due.size || document.hidden) return;
-  timer = setTimeout(flush, wait);
+  timer = setTimeout(flush, Math.max(wait, restUntil - Date.now()));
 }
 
 async function flush() {
@@ -128,7 +132,9 @@ async function flush() {
     wanted.set(source(part), [...names, part.dataset.part]);
   }
   due.clear();
+  const begin = Date.now();
   for (const [address, names] of wanted) await update(address, names);
+  restUntil = Date.now() + Math.min(LONGEST_REST_MS, SHARE * (Date.now() - begin));
   fetching = false;
   schedule();
 }

@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+"""Takes the pictures of the documentation from a running demo: `scripts/screenshots.py [DIRECTORY]`.
+
+Starts GAIA with its demo in a home of its own, does a little work in it, takes the pictures with Chromium and ends
+everything again. DIRECTORY is docs/images unless given. Needs the development requirements.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import BrowserContext, Page, ViewportSize, sync_playwright
+
+ROOT = Path(__file__).resolve().parent.parent
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
+ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+WIDE, PHONE = ViewportSize(width=1440, height=900), ViewportSize(width=390, height=844)
+
+
+class Demo:
+    """GAIA with its demo, as a newcomer gets it."""
+
+    def __init__(self, home: Path) -> None:
+        ours = {name: value for name, value in os.environ.items() if not name.startswith(("GAIA_", "DJANGO_", "TMUX"))}
+        named = {"GAIA_NODE": "local", "LOGNAME": "operator", "GAIA_SESSIONS_SHELL": "/bin/sh", "PS1": "$ ", "ENV": ""}
+        self.environ = {**ours, **named, "GAIA_HOME": str(home)}
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        said = json.loads(self.gaia("up", "--demo", "--detach", "--json", "--port", str(port)))
+        self.url, self.password = str(said["url"]), str(said["password"])
+
+    def gaia(self, *words: str) -> str:
+        """Run a command. Raises: SystemExit with what it said."""
+        argv = [sys.executable, "-m", "gaia_site.cli", *words]
+        done = subprocess.run(
+            argv, cwd=ROOT, env=self.environ, capture_output=True, text=True, timeout=180, check=False
+        )
+        if done.returncode:
+            raise SystemExit(f"gaia {' '.join(words)}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def environments(self) -> list[dict[str, Any]]:
+        listed: list[dict[str, Any]] = json.loads(self.gaia("multi-env-status", "--json"))["directories"]
+        return listed
+
+
+def do_some_work(demo: Demo) -> None:
+    """Stages run, a commit is made, files are changed, something stands on the screens."""
+    for name, stage in (("dev1", "dev"), ("dev1", "qa"), ("dev2", "dev"), ("dev3", "dev"), ("dev3", "staging")):
+        demo.gaia("env", "launch", name, stage)
+    paths = {each["name"]: Path(each["path"]) for each in demo.environments()}
+    for name in ("dev1", "dev3"):
+        (paths[name] / "app.py").write_text((paths[name] / "app.py").read_text() + "\n# one more thought\n")
+    git = ["git", "-c", "user.name=GAIA demo", "-c", "user.email=demo@localhost", "-C", str(paths["dev1"])]
+    subprocess.run([*git, "commit", "-qam", "Note a thought"], check=True)
+    (paths["dev1"] / "ideas.md").write_text("# Ideas\n")
+    demo.gaia("session", "send", "dev1_worker", "clear; git log --oneline | cat; git status --short")
+    demo.gaia("session", "send", "dev1_worker", "python3 -m unittest -v 2>&1 | tail -n 12")
+    demo.gaia("session", "send", "edu_worker1", "exit 1")
+
+
+@contextmanager
+def running_demo() -> Iterator[Demo]:
+    """The demo, ended with everything it started."""
+    home = Path(tempfile.mkdtemp(prefix="gaia-")).resolve()
+    demo = None
+    try:
+        demo = Demo(home)
+        do_some_work(demo)
+        yield demo
+    finally:
+        if demo is not None:
+            demo.gaia("down", "--all")
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def signed_in(context: BrowserContext, demo: Demo) -> Page:
+    """A page of an operator who signed in."""
+    page = context.new_page()
+    page.goto(f"{demo.url}/admin/")
+    page.get_by_label("Username").fill("operator")
+    page.get_by_label("Password").fill(demo.password)
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_selector("#live-sign[data-state=live]")
+    return page
+
+
+def take(page: Page, demo: Demo, path: Path, *, of: str, link: str = "") -> None:
+    """A picture of a page, and of the page behind one of its links."""
+    page.goto(f"{demo.url}{of}")
+    if link:
+        page.get_by_role("link", name=link, exact=True).first.click()
+    page.wait_for_selector("#live-sign[data-state=live]")
+    page.wait_for_timeout(2_500)  # what is read once a second has been read, and what glowed has faded
+    page.screenshot(path=path)
+    print(path)
+
+
+def main() -> None:
+    """Take them all."""
+    directory = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "images"
+    directory.mkdir(parents=True, exist_ok=True)
+    environments, sessions = "/admin/environments/environment/", "/admin/gaia_sessions/session/"
+    with running_demo() as demo, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        themes: dict[Any, str] = {"light": "", "dark": "-dark"}
+        for theme, ending in themes.items():
+            with browser.new_context(viewport=WIDE, color_scheme=theme) as context:
+                page = signed_in(context, demo)
+                take(page, demo, directory / f"home{ending}.png", of="/admin/")
+                take(page, demo, directory / f"environment{ending}.png", of=environments, link="demo-dev1")
+                take(page, demo, directory / f"session{ending}.png", of=sessions, link="dev1_worker")
+            with browser.new_context(viewport=PHONE, color_scheme=theme, device_scale_factor=2) as context:
+                page = signed_in(context, demo)
+                take(page, demo, directory / f"phone{ending}.png", of="/admin/")
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
