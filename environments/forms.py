@@ -34,7 +34,8 @@ class SetupForm(forms.Form):
     key = forms.CharField(widget=forms.HiddenInput, required=False, max_length=100)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, label_suffix="", **kwargs)
+        super().__init__(*args, **kwargs)
+        self.label_suffix = ""
         self.fields["count"].initial = settings.GAIA["environments.count"]
         self.fields["key"].initial = f"console-{secrets.token_hex(8)}"  # a second click starts nothing twice
 

@@ -23,7 +23,8 @@ class NewSessionForm(forms.Form):
     role = forms.CharField(max_length=60, required=False, help_text="One word for what it does")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, label_suffix="", **kwargs)
+        super().__init__(*args, **kwargs)
+        self.label_suffix = ""
         live = Environment.objects.filter(state__in=ENVIRONMENT_ACTIVE).select_related("project")
         choices: dict[str, list[tuple[str, str]]] = {
             "provider": [(name, provider.label) for name, provider in load_providers().items()],

@@ -155,7 +155,7 @@ def columns(changelist: ChangeList) -> list[dict[str, Any]]:
     for name, header in zip(changelist.list_display, result_headers(changelist), strict=True):
         classes = [word for word, names in named if name in names]
         own = hasattr(admin, str(name))  # a column of the list's own says how it wants to be written
-        title = str(header["text"]) if own else capfirst(header["text"])
+        title = str(header["text"]) if own else capfirst(str(header["text"]))
         shown.append({**header, "title": title, "classes": " ".join(classes), "sorted": header.get("sorted", False)})
     return shown
 

@@ -80,7 +80,7 @@ export function tell(message) {
 }
 
 /** An error in three parts, which stays until it is closed. */
-export function tellProblem({ title, detail, fix }) {
+export function tellProblem({ title, detail, fix, facts }) {
   const note = document.createElement("div");
   note.className = "note note-error";
   const text = document.createElement("div");
@@ -91,6 +91,7 @@ export function tellProblem({ title, detail, fix }) {
     line.textContent = words;
     text.append(line);
   }
+  if (facts) text.append(copyable(facts));
   const close = document.createElement("button");
   close.type = "button";
   close.className = "button button-small";
@@ -98,4 +99,11 @@ export function tellProblem({ title, detail, fix }) {
   close.addEventListener("click", () => note.remove());
   note.append(text, close);
   document.getElementById("toasts").append(note);
+}
+
+function copyable(facts) {
+  const more = document.createElement("details");
+  more.innerHTML = '<summary>Detail</summary><button type="button" class="ident" data-copy title="Copy"></button>';
+  more.querySelector("button").textContent = JSON.stringify(facts, null, 2);
+  return more;
 }

@@ -65,6 +65,8 @@ def test_a_launched_stage_whose_port_is_taken_says_so_in_three_parts(demo: Demo,
         expect(problem.locator("p").nth(0)).to_contain_text(f"port {port} is taken by")
         expect(problem.locator("p").nth(1)).to_contain_text("GAIA never stops a process it did not start")
         expect(problem.locator("p").nth(2)).to_contain_text("Stop that process")
+    problem.get_by_text("Detail", exact=True).click()
+    expect(problem.locator("[data-copy]")).to_contain_text(f'"port": {port}')
     problem.get_by_role("button", name="Close").click()
     expect(problem).to_have_count(0)
     # the browser itself complains of the 409 that it was told of
