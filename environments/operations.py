@@ -72,23 +72,24 @@ def clean(progress: Progress, *, project: str, names: list[str]) -> dict[str, An
     """
     removed: list[dict[str, Any]] = []
     failed: dict[str, GaiaError] = {}
-    with project_lock(project):
-        environments = chosen_environments(projects.find(project), names)
-        try:
+    try:
+        with project_lock(project):
+            environments = chosen_environments(projects.find(project), names)
             for number, environment in enumerate(environments):
                 progress(number, len(environments), f"Salvaging and removing {environment.directory}")
+                progress.check_cancelled()
                 try:
                     removed.append(remove(environment))
                 except GaiaError as error:
                     failed[environment.name] = error
-        except Cancelled as error:
-            error.detail["removed"] = removed
-            raise
-        finally:
-            measured.export()
-    if failed:
-        raise _failure(failed, len(environments), "could not be removed", "They are where they were.", removed=removed)
-    progress(1, 1, f"{len(removed)} environments removed")
+        if failed:
+            raise _failure(failed, len(environments), "could not be removed", "They are where they were.")
+        progress(1, 1, f"{len(removed)} environments removed")
+    except GaiaError as error:
+        error.detail["removed"] = removed
+        raise
+    finally:
+        measured.export()
     return {"project": project, "removed": removed}
 
 
@@ -118,6 +119,7 @@ def _from_any_thread(progress: Progress) -> Callable[[str, float], None]:
     def tell(text: str, fraction: float) -> None:
         try:
             progress(fraction, 1.02, text)  # never the end: the operation says itself when it is done
+            progress.check_cancelled()
         finally:
             if threading.get_ident() != mine:
                 connection.close()
@@ -187,7 +189,7 @@ def _follow(project: Project, state: HubState, built: list[Built]) -> dict[str, 
     return {"learned": learned, "not_fetched": not_fetched}
 
 
-def _failure(failed: dict[str, GaiaError], count: int, what: str, meaning: str, **detail: Any) -> GaiaError:
+def _failure(failed: dict[str, GaiaError], count: int, what: str, meaning: str) -> GaiaError:
     """One error for those that failed, of the kind of the first one."""
     name, first = next(iter(failed.items()))
     kinds: tuple[type[GaiaError], ...] = (Cancelled, InvalidInput, NotFound, Conflict, Refused, Unavailable)
@@ -197,7 +199,6 @@ def _failure(failed: dict[str, GaiaError], count: int, what: str, meaning: str, 
         meaning="\n".join(part for part in (first.meaning, meaning) if part),
         fix="\n".join(part for part in (first.fix, "Then run it again: only what is missing is done.") if part),
         failed={name: error.what for name, error in failed.items()},
-        **detail,
     )
 
 

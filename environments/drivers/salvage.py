@@ -14,6 +14,7 @@ checkout that it does not know, submodules with work of their own) goes into an 
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -25,6 +26,7 @@ from pathlib import Path
 
 from common.errors import Conflict, NotFound
 from common.run import run
+from environments.drivers.checkout import MARKER
 from environments.drivers.git import GitError, Repository, bare, checkout
 from environments.drivers.snapshot import SNAPSHOT_S, commit_changes, find_changes, write_patch
 from environments.drivers.trash import move_to_trash, purge_trash, stamp
@@ -225,6 +227,7 @@ def _restore_command(
         f"(set -e; D={shlex.quote(str(path))} H={shlex.quote(str(hub))} S={SALVAGE_ROOT}{name}",
         'test -e "$D" || git clone -q --no-checkout "$H" "$D"',
         'cd "$D"',
+        *_restore_marker(path),
         'git fetch -q "$H" "+$S/*:$S/*"',
     ]
     own = shlex.quote(branch)
@@ -247,6 +250,15 @@ def _restore_command(
     if archive is not None:
         lines.append(f"tar -xf {shlex.quote(str(archive))}")
     return "\n".join(lines) + ")"
+
+
+def _restore_marker(path: Path) -> list[str]:
+    """What makes the directory an environment's again, so that the next set-up takes it over."""
+    try:
+        marker = json.dumps(json.loads((path / ".git" / MARKER).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return []
+    return [f"test -e .git/{MARKER} || printf '%s\\n' {shlex.quote(marker)} >.git/{MARKER}"]
 
 
 def _number(ref: str) -> int:

@@ -31,6 +31,7 @@ _SHIPPED = Path(__file__).resolve().parent.parent / "scripts"
 _STAMP = re.compile(r"^# gaia-script sha256:(?P<digest>[0-9a-f]{64}).*\n", re.MULTILINE)
 _STAMP_TEXT = "# gaia-script sha256:{} (edit this file and GAIA leaves it alone)\n"
 _SQLITE_MAGIC = b"SQLite format 3\0"
+_UNFINISHED = ".gaia-unfinished"  # how files end that are being written: a kill leaves them behind
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ class _Furnisher:
     repaired: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    excluded: list[str] = field(default_factory=lambda: ["/.gaia/"])
+    excluded: list[str] = field(default_factory=lambda: ["/.gaia/", f"*{_UNFINISHED}"])
 
     def run(self) -> Report:
         self.top = self.path.resolve()
@@ -175,6 +176,7 @@ class _Furnisher:
         stages = {name: self._stage_places(name, database) for name, (_, database) in self.layout.stages.items()}
         env_file = self._choose(".env.local", ".gaia/env.local")
         self._put_excludes()
+        self._remove_unfinished({self.path / name for name in (*scripts.values(), env_file, *sum(stages.values(), ()))})
         self._put_own_files()
         for name, place in scripts.items():
             self._put(place, _stamped((_SHIPPED / name).read_text(encoding="utf-8")).encode(), 0o755)
@@ -243,6 +245,11 @@ class _Furnisher:
         if new != old:
             self._note(".git/info/exclude", ">>> GAIA" in old)
             _put(file, new.encode("utf-8", "surrogateescape"), _mode(file, 0o644))
+
+    def _remove_unfinished(self, files: set[Path]) -> None:
+        for directory in {file.parent for file in files} | {self.path / ".gaia", self.path / ".gaia/stages"}:
+            for left in directory.glob(f".*{_UNFINISHED}"):
+                left.unlink(missing_ok=True)
 
     def _put_own_files(self) -> None:
         self._put(".gaia/stage.sh", (_SHIPPED / "stage.sh").read_bytes(), 0o644)
@@ -358,7 +365,7 @@ def _put_if_changed(file: Path, data: bytes, mode: int = 0o600) -> bool:
 def _put(file: Path, data: bytes, mode: int) -> None:
     """Write a whole file or none. Only what replaces a file is forced to disk: the rest can be made again."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=_UNFINISHED)
     try:
         with os.fdopen(handle, "wb") as new:
             new.write(data)
