@@ -25,10 +25,10 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # a terminal without Unicode gets ? for the signs
             stream.reconfigure(errors="replace")
     try:
-        code = _answer(words)
+        code = _answered(words)
         sys.stdout.flush()
     except BrokenPipeError:  # `gaia … | head`: whoever read has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_what_cannot_be_written()
         return 0
     except KeyboardInterrupt:
         sys.stderr.write("\n")
@@ -37,6 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         foreseen = _foreseen(error)
         if foreseen is None:
             raise
+        _drop_what_cannot_be_written()
         return report(foreseen, as_json="--json" in words)
     return code
 
@@ -52,11 +53,26 @@ def report(error: GaiaError, *, as_json: bool) -> int:
     """What happened, what it means, what to do; with --json also as an object on stdout. Returns: the exit code."""
     if as_json:
         print(json.dumps({"error": error.as_dict()}, default=str), flush=True)
-    sys.stderr.write(f"gaia: {error.what}\n")
-    for part in (error.meaning, error.fix):
-        if part:
-            sys.stderr.write("  " + part.replace("\n", "\n  ") + "\n")
+    first, *more = error.what.splitlines() or [""]
+    sys.stderr.write(f"gaia: {first}\n")
+    for line in [*more, *error.meaning.splitlines(), *error.fix.splitlines()]:
+        sys.stderr.write(f"  {line.strip()}\n" if line in more else f"  {line}\n")
     return error.exit_code
+
+
+def _drop_what_cannot_be_written() -> None:
+    """Python would try again at its end, and end with another code."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _answered(words: list[str]) -> int:
+    try:
+        return _answer(words)
+    except SystemExit as end:  # argparse has printed help
+        return end.code if isinstance(end.code, int) else 0
 
 
 def _answer(words: list[str]) -> int:

@@ -50,6 +50,7 @@ class _Place:
     words: list[str] = field(default_factory=list)
     names: str = ""
     many: bool = False
+    group: bool = False
 
 
 def completion(arguments: Namespace) -> int:
@@ -63,6 +64,8 @@ def completion(arguments: Namespace) -> int:
 
 def _case(place: _Place) -> str:
     text = f'    "{place.path}") options="{" ".join(place.words)}"'
+    if place.group:
+        text += '; [ "$given" = 0 ] || options=""'  # a verb there is not: nothing can follow it
     if place.names:
         text += f"; names=_gaia_{place.names}" + ("; many=1" if place.many else "")
     return f"{text} ;;"
@@ -74,6 +77,7 @@ def _walk(parser: argparse.ArgumentParser, path: str) -> list[_Place]:
     for action in parser._actions:
         place.words += [option for option in action.option_strings if option.startswith("--")]
         if isinstance(action, argparse._SubParsersAction):
+            place.group = True
             for name, child in action.choices.items():
                 place.words.append(name)
                 deeper += _walk(child, f"{path} {name}".strip())

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from common.errors import InvalidInput
 
+_MANY = 1_000_000  # a highest number above it is nobody's concern
 Verbs = argparse._SubParsersAction
 _CHOICE = re.compile(r"argument (?P<where>.+?): (?P<what>.*)", re.DOTALL)
 
@@ -74,7 +75,8 @@ def number(what: str, lowest: float, highest: float, kind: type[int] | type[floa
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not {what}") from None
         if not lowest <= value <= highest:
-            raise argparse.ArgumentTypeError(f"{text} is not {what}: {lowest:g} to {highest:g} are")
+            bounds = f"{lowest:g} to {highest:g}" if highest <= _MANY else f"{lowest:g} or more"
+            raise argparse.ArgumentTypeError(f"{text} is not {what}: {bounds} are")
         return value
 
     return parse

@@ -10,15 +10,15 @@ SHORT = """\
 GAIA runs fleets of coding agents on real repositories.
 
   start         gaia up --demo          a sample project, to look around
-                gaia up PATH-OR-URL     your repository: environments and the fleet
+                gaia up PATH-OR-URL     your repository, five times, and a fleet
                 gaia down               stop it; sessions go on
   look          gaia status             is it up, is anything wrong
                 gaia --group-status     sessions by group
                 gaia --multi-env-status directories, stages, totals
                 gaia watch              all of it, live
-  environments  gaia env list           also: setup, launch, stop, clean, restore
+  environments  gaia env list           also setup, launch, stop, clean, restore
   sessions      gaia attach NAME        your terminal on it
-                gaia session list       also: start, stop, create, send, capture
+                gaia session list       also start, stop, create, send, capture
   more          gaia --help             every verb; gaia VERB --help says more"""
 
 

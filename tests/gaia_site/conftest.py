@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.gaia_site.command_line import CommandLine
 from tests.installation import Gaia, installation
 
 
@@ -12,3 +13,14 @@ from tests.installation import Gaia, installation
 def gaia(transactional_db: None, tmp_path: Path) -> Iterator[Gaia]:
     """An installation on the test's home and database, not up yet."""
     yield from installation(tmp_path)
+
+
+@pytest.fixture
+def cli(gaia: Gaia, tmp_path: Path) -> Iterator[CommandLine]:
+    """`./gaia` on that installation, called from the test's directory: `cli("session", "list")`."""
+    git = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
+    line = CommandLine(
+        tmp_path, **{name: gaia.environ[name] for name in gaia.environ if name.startswith("GAIA_")}, **git
+    )
+    yield line
+    line.end()

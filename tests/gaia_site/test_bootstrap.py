@@ -138,6 +138,15 @@ def test_tests_have_requirements_of_their_own(clone: Clone) -> None:
     assert clone.installs() == 2
 
 
+def test_the_tests_requirements_hold_the_others(clone: Clone) -> None:
+    assert clone.run("test").returncode == 0
+    assert clone.run("status").returncode == 0
+    assert clone.installs() == 1
+    locks = [(ROOT / "requirements" / f"{name}.lock").read_text().splitlines() for name in ("base", "dev")]
+    pins = [{line.split(" ")[0] for line in lines if "==" in line} for lines in locks]
+    assert pins[0] <= pins[1]
+
+
 @pytest.mark.parametrize("way", ["absolute", "relative", "chain", "here", "name only"])
 def test_from_anywhere_and_through_links(clone: Clone, tmp_path: Path, way: str) -> None:
     other = tmp_path / "else where"
