@@ -22,6 +22,7 @@ from common.errors import InvalidInput
 
 NAMES = ("gaia.yaml", "gaia.yml")
 MAX_BYTES = 64 * 1024
+MAX_DEPTH = 10
 DEFAULT_COMMAND = "exec python3 .gaia/placeholder.py"
 DEFAULT_HEALTH = "/health"
 _STAGE_KEYS = ("command", "health", "env")
@@ -29,6 +30,13 @@ _TOP_KEYS = (*_STAGE_KEYS, "stages")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HEALTH = re.compile(r"/[!-~]*")
 _RESERVED = ("PORT", "DATABASE_PATH", "STAGE", "APP_ENV", "HEALTH_PATH", "COMMAND")
+_OPENING = (
+    yaml.BlockMappingStartToken,
+    yaml.BlockSequenceStartToken,
+    yaml.FlowMappingStartToken,
+    yaml.FlowSequenceStartToken,
+)
+_CLOSING = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
 _EXAMPLE = "For example: command: python manage.py runserver 127.0.0.1:$PORT"
 
 
@@ -100,9 +108,7 @@ class _Reader:
                     None, f"is larger than {MAX_BYTES // 1024} KiB", "Keep only the start commands in it."
                 )
             text = self._file.read_text(encoding="utf-8")
-            aliases = [token for token in yaml.scan(text) if isinstance(token, yaml.AliasToken)]
-            if aliases:
-                raise self._error(aliases[0].start_mark, "uses an alias (*)", "Write the value out.")
+            self._check_tokens(text)
             node = yaml.compose(text, Loader=yaml.SafeLoader)
         except yaml.MarkedYAMLError as error:
             problem = error.problem or "cannot be read"
@@ -116,6 +122,16 @@ class _Reader:
         if node is None:
             raise self._error(None, "is empty", _EXAMPLE)
         return node
+
+    def _check_tokens(self, text: str) -> None:
+        """Before anything is built: aliases can blow a small file up, deep nesting takes the parser minutes."""
+        depth = 0
+        for token in yaml.scan(text):
+            depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+            if isinstance(token, yaml.AliasToken):
+                raise self._error(token.start_mark, "uses an alias (*)", "Write the value out.")
+            if depth > MAX_DEPTH:
+                raise self._error(token.start_mark, f"is nested deeper than {MAX_DEPTH} levels", _EXAMPLE)
 
     def _mapping(self, node: yaml.Node, what: str, allowed: tuple[str, ...] | None) -> dict[str, yaml.Node]:
         if not isinstance(node, yaml.MappingNode):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -77,6 +78,16 @@ def snapshot_of(path: Path) -> dict[str, tuple[int, int, int, str]]:
             content = os.readlink(file) if file.is_symlink() else file.read_bytes().hex() if file.is_file() else ""
             found[str(file.relative_to(path))] = (facts.st_ino, facts.st_mode, facts.st_mtime_ns, content)
     return found
+
+
+def slow_git(directory: Path, subcommand: str) -> str:
+    """A PATH with a git that never ends when it is given a subcommand."""
+    directory.mkdir()
+    real = shutil.which("git")
+    script = f'#!/bin/sh\nfor word in "$@"; do [ "$word" != {subcommand} ] || exec sleep 300; done\nexec {real} "$@"\n'
+    (directory / "git").write_text(script)
+    (directory / "git").chmod(0o755)
+    return f"{directory}:{os.environ['PATH']}"
 
 
 def eventually(condition: Callable[[], bool], what: str) -> None:

@@ -11,10 +11,10 @@ import pytest
 
 from common.errors import Conflict, InvalidInput
 from environments.drivers.checkout import create_checkout, inspect, submodules
-from environments.drivers.git import GitError
+from environments.drivers.git import GitTimedOut
 from environments.drivers.git_index import UnknownIndex, read_index, settle
 from environments.drivers.hub import create_or_update_hub
-from tests.environments.drivers.repositories import commit, git, make_repository, source_of
+from tests.environments.drivers.repositories import commit, git, make_repository, slow_git, source_of
 
 TIMEOUT_S = 60.0
 
@@ -177,9 +177,13 @@ def test_submodules_are_named_and_left_alone(repository: Path, tmp_path: Path) -
     assert submodules(tmp_path / "library") == ()
 
 
-def test_a_kill_of_git_leaves_nothing(hub: Path, tmp_path: Path) -> None:
-    with pytest.raises(GitError):
-        create_checkout(hub, tmp_path / "dev", branch="env/dev1", base="main", timeout=0.0001)
+@pytest.mark.parametrize("subcommand", ["clone", "reset"])
+def test_a_git_that_hangs_leaves_nothing(
+    hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subcommand: str
+) -> None:
+    monkeypatch.setenv("PATH", slow_git(tmp_path / "bin", subcommand))
+    with pytest.raises(GitTimedOut):
+        create_checkout(hub, tmp_path / "dev", branch="env/dev1", base="main", timeout=2)
     assert not [name for name in os.listdir(tmp_path) if "dev" in name]
 
 

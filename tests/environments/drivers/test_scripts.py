@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -47,7 +48,7 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler)
 def free_ports(count: int) -> list[int]:
     """Ports that nobody listens on and that no outgoing connection is given."""
     ports: list[int] = []
-    first = 10_000 + os.getpid() * 37 % 20_000
+    first = random.randrange(10_000, 30_000)
     while len(ports) < count:
         first += 1
         with closing(socket.socket()) as probe, suppress(OSError):

@@ -10,7 +10,7 @@ import pytest
 
 from environments.drivers.build import build_all
 from environments.drivers.status import GitStatus, fill_untracked_cache, parse_status, status, status_many
-from tests.environments.drivers.repositories import commit, git, snapshot_of, source_of, targets_in
+from tests.environments.drivers.repositories import commit, git, slow_git, snapshot_of, source_of, targets_in
 
 
 @pytest.fixture
@@ -129,8 +129,9 @@ def test_trouble_is_told_and_not_raised(path: Path, tmp_path: Path) -> None:
     assert "not a git repository" in broken
 
 
-def test_a_status_that_takes_too_long(path: Path) -> None:
-    error = status(path, timeout=0.0001).error
+def test_a_status_that_takes_too_long(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", slow_git(tmp_path / "bin", "status"))
+    error = status(path, timeout=0.2).error
     assert error is not None
     assert "did not finish" in error
 
