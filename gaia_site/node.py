@@ -112,11 +112,10 @@ class Platform:
                 logger.exception("%s", part.owner)
 
     def _keep(self, part: Part) -> None:
-        newest = list(Process.objects.filter(node=self._node, owner=part.owner).order_by("-id")[:_REMEMBERED])
-        self._inherited.setdefault(part.owner, newest[0].pk if newest else None)
-        if newest and newest[0].active:
-            return
-        if newest and self._clock() < self._due_at(part, newest):
+        starts = Process.objects.filter(node=self._node, owner=part.owner).order_by("-id")
+        newest = starts.first()
+        self._inherited.setdefault(part.owner, newest.pk if newest else None)
+        if newest is not None and (newest.active or self._clock() < self._due_at(part, list(starts[:_REMEMBERED]))):
             return
         _start(self._node, part)
 

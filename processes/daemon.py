@@ -27,7 +27,7 @@ from processes.actions import nodes
 from processes.drivers.liveness import Identity
 from processes.drivers.watch import ExitWatcher
 from processes.models import Node
-from processes.reconcile import ProcessReconciler
+from processes.reconcile import FORESEEN, ProcessReconciler
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +131,8 @@ class Daemon:
             with acting_as(self._actor):
                 work()
         except Exception as error:
-            logger.error("%s: %s: %s", name, type(error).__name__, error, exc_info=not quiet)
+            defect = not isinstance(error, FORESEEN)
+            logger.error("%s: %s: %s", name, type(error).__name__, error, exc_info=defect and not quiet)
             return False
         finally:
             close_old_connections()

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from django.db import DatabaseError, InterfaceError
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -30,6 +31,9 @@ from processes.models import Node, Operation, Process
 from processes.states import PROCESS_ACTIVE, EnvironmentBase, ProcessState
 
 logger = logging.getLogger(__name__)
+
+# The disk is full, the database does not answer, …: one line says it. Anything else is a defect, and has a traceback.
+FORESEEN = (GaiaError, OSError, DatabaseError, InterfaceError)
 
 Aside = Callable[[Callable[[], Any], Callable[[Any], None]], None]
 
@@ -111,10 +115,8 @@ class ProcessReconciler:
             delay = min(_LONGEST_DELAY_S, 2 * self._put_off.get(process.pk, (0.5, 0.0))[0])
             self._put_off[process.pk] = (delay, self._clock() + delay)
             told = f"process {process.pk} ({process.owner}): next try in {delay:g} s"
-            if isinstance(error, GaiaError) or delay > 1:
-                logger.error("%s: %s: %s", told, type(error).__name__, error)
-            else:
-                logger.exception("%s", told)
+            defect = not isinstance(error, FORESEEN)
+            logger.error("%s: %s: %s", told, type(error).__name__, error, exc_info=defect and delay <= 1)
         else:
             self._put_off.pop(process.pk, None)
 

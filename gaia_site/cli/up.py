@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import shutil
 import sys
 import time
 from argparse import Namespace
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _READY_S = 60.0
 _FIRST_WEB_S = 10.0
+_ROOM_BYTES = 1_000_000
 _TRIES = 4  # starts of the console that may fail before that is called a failure
 _CLI_TOKEN = "gaia command line"  # noqa: S105  a name
 _CLI_TOKEN_DAYS = 365
@@ -41,6 +43,7 @@ def up(arguments: Namespace) -> int:
 
     check_tmux()
     check_git()
+    _check_room()
     with file_lock(gaia_home().locks / "up.lock", timeout=_READY_S, what="the start of GAIA"):
         console = _start(arguments.port)
     if arguments.demo or arguments.repo:
@@ -53,6 +56,17 @@ def up(arguments: Namespace) -> int:
     if not arguments.detach:
         return _follow(console)
     return 0
+
+
+def _check_room() -> None:
+    """Raise Unavailable when the home's disk is full: nothing could be written down, so nothing would come up."""
+    free = shutil.disk_usage(gaia_home().root).free
+    if free < _ROOM_BYTES:
+        raise Unavailable(
+            f"the disk of {gaia_home().root} is full: {free // 1024} kB are free",
+            meaning="GAIA writes down what it does before it does it.",
+            fix="Make room and run this again; what was to be written down then is made up for by itself.",
+        )
 
 
 def _start(port: int | None) -> dict[str, Any]:

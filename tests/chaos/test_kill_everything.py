@@ -1,8 +1,8 @@
 """kill -9 of any of GAIA's processes, in any order, at any moment (invariant 5).
 
-Fifty rounds on one installation with five environments, the fleet in tmux, three launched stages and an operation.
-In each a random part of the daemon, the console and the jobs (shims, parents, workers) is killed, often while the last
-`gaia up` is still at it; then `gaia up` again. Sessions, stages and the operation must not notice, nothing may be
+Fifty times on one installation with five environments, the fleet in tmux, three launched stages and an operation
+a random part of the daemon, the console and the jobs (shims, parents, workers) is killed, often while a `gaia up` is
+still at it; then `gaia up` again. Sessions, stages and the operation must not notice, nothing may be
 there twice, and everything is adopted within 5 s. `GAIA_TEST_SEED` repeats a run.
 """
 
@@ -30,7 +30,7 @@ from tests.installation import Found, Gaia, until
 from tests.processes.conftest import running
 from tests.processes.operation_settings import KINDS
 
-ROUNDS = 50
+KILLS = 50
 ADOPTED_S = 5.0
 STAGES = (("dev1", "dev"), ("dev2", "qa"))
 BY_SCRIPT = ("dev3", "staging")
@@ -44,6 +44,7 @@ class Chaos:
     def __init__(self, gaia: Gaia, dice: random.Random) -> None:
         self.gaia = gaia
         self.dice = dice
+        self.times = 0
         self.kills: Counter[str] = Counter()
         self.events: set[int] = set()
 
@@ -88,9 +89,15 @@ class Chaos:
 
     def kill(self) -> bool:
         """kill -9 of a random part, in random order. Returns: whether the daemon was among them."""
-        chosen = [self.dice.choice(self.victims())] if self.dice.random() < 0.5 else self.victims()
-        if len(chosen) > 1:
-            chosen = self.dice.sample(chosen, self.dice.randint(1, len(chosen)))
+        victims = self.victims()
+        if not victims:  # all of them are dead and `gaia up` has only just begun
+            return False
+        self.times += 1
+        kinds = sorted({kind(victim) for victim in victims})
+        chosen = []
+        for each in self.dice.sample(kinds, 1 if self.dice.random() < 0.5 else self.dice.randint(1, len(kinds))):
+            of_kind = [victim for victim in victims if kind(victim) == each]
+            chosen += self.dice.sample(of_kind, self.dice.randint(1, len(of_kind)))
         group = self.dice.random() < 0.1
         for victim in chosen:
             with suppress(ProcessLookupError):
@@ -174,12 +181,12 @@ def test_kill_everything(gaia: Gaia, tmp_path: Path, settings: Any) -> None:
     print(f"GAIA_TEST_SEED={seed}")
     chaos = Chaos(gaia, random.Random(seed))
     chaos.furnish()
-    rounds(chaos, ROUNDS // 2)
+    rounds(chaos, KILLS // 2)
     harvested_meanwhile(chaos)
-    rounds(chaos, ROUNDS - ROUNDS // 2)
+    rounds(chaos, KILLS)
     (tmp_path / "second.end").write_text("the end")
     until(lambda: Operation.objects.filter(state=OperationState.SUCCEEDED, result={"text": "the end"}).exists())
-    print(dict(chaos.kills))
+    print(chaos.times, dict(chaos.kills))
     assert min(chaos.kills[each] for each in ("daemon", "web", "jobs", "web shim", "jobs shim")) > 0
     gaia("down", "--all")
     until(lambda: gaia.processes() == [])
@@ -187,14 +194,17 @@ def test_kill_everything(gaia: Gaia, tmp_path: Path, settings: Any) -> None:
     assert not Process.objects.exclude(state__in=PROCESS_TERMINAL).exists()
 
 
-def rounds(chaos: Chaos, count: int) -> None:
-    for _ in range(count):
+def rounds(chaos: Chaos, times: int) -> None:
+    """Kill and start again until it has been killed so many times."""
+    while chaos.times < times:
         newest = Event.objects.latest("id").pk
         daemon = chaos.kill()
         if chaos.dice.random() < 0.3:  # while the next one is at it
             half_way = chaos.gaia.begin(*chaos.gaia.up_words)
             time.sleep(chaos.dice.uniform(0, 1.0))
-            daemon = chaos.kill() or daemon
+            until_now = Event.objects.latest("id").pk
+            if chaos.kill():
+                daemon, newest = True, until_now
             half_way.kill()
             half_way.communicate()
         chaos.up()
