@@ -10,7 +10,6 @@ import socket
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from events.models import Event
@@ -80,6 +79,19 @@ def test_port_taken_by_a_stranger(gaia: Gaia) -> None:
     assert gaia.daemons() == []
 
 
+def listener(port: int) -> socket.socket | None:
+    """Somebody who listens there, as soon as that is possible."""
+    stranger = socket.socket()
+    stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        stranger.bind(("127.0.0.1", port))
+    except OSError:
+        stranger.close()
+        return None
+    stranger.listen()
+    return stranger
+
+
 def test_a_stranger_takes_the_port_of_a_killed_console(gaia: Gaia) -> None:
     """Said, tried again later and later, and at once when the operator says that it is free."""
     gaia.up()
@@ -87,11 +99,7 @@ def test_a_stranger_takes_the_port_of_a_killed_console(gaia: Gaia) -> None:
     [web] = gaia.webs()
     os.kill(gaia.daemons()[0].pid, signal.SIGSTOP)  # so that the stranger is faster
     os.kill(web.pid, signal.SIGKILL)
-    until(lambda: not psutil.pid_exists(web.pid) or not gaia.webs())
-    with socket.socket() as stranger:
-        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        stranger.bind(("127.0.0.1", gaia.port))
-        stranger.listen()
+    with until(lambda: listener(gaia.port)):
         os.kill(gaia.daemons()[0].pid, signal.SIGCONT)
         refused = until(lambda: Event.objects.filter(kind="process.not_started", subject=WEB).first())
         assert f"port {gaia.port} is taken by" in refused.message
