@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from common.errors import Conflict, InvalidInput
 from processes.actions.operations import request_cancel
 from processes.drivers.logs import read_from
 from processes.models import Operation
+
+_OFFSET = re.compile(r"[0-9]{1,15}")
 
 
 class OperationSerializer(serializers.ModelSerializer[Operation]):
@@ -60,8 +63,8 @@ class OperationViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, Generic
     def log(self, request: Request, pk: str) -> Response:
         """What it has written, from an offset in bytes."""
         text = request.query_params.get("offset", "0")
-        if not text.isdigit():
-            raise InvalidInput(f"offset must be a whole number, not {text!r}")
+        if not _OFFSET.fullmatch(text):
+            raise InvalidInput(f"offset must be a number of bytes, not {text[:80]!r}")
         part, next_offset = read_from(Path(self.get_object().log), int(text))
         return Response({"text": part, "next_offset": next_offset})
 

@@ -7,16 +7,23 @@ import os
 import random
 import signal
 import socket
+import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
+from common.home import gaia_home
 from events.models import Event
 from gaia_site.node import JOBS, WEB
+from processes.actions.operations import request_operation
 from processes.models import Node, Process
-from processes.states import ProcessState
+from processes.states import OperationState, ProcessState
 from tests.installation import Gaia, until
+from tests.processes.operation_settings import KINDS
 
 
 def settled(gaia: Gaia) -> bool:
@@ -157,6 +164,49 @@ def test_down_without_the_daemon_ends_what_it_left(gaia: Gaia) -> None:
     gaia("down")
     assert gaia.processes() == []
     assert not Process.objects.active().exists()
+
+
+def test_sessions_outlive_the_console_that_started_them(gaia: Gaia) -> None:
+    """Its tmux server was started by a request: it is no part of the console, nor of the daemon's process group."""
+    console = gaia.up()
+    headers = {"Authorization": f"Token {console['token']}"}
+    response = httpx.post(
+        f"{console['url']}/api/orchestration/sessions/", json={"name": "kept"}, headers=headers, timeout=60
+    )
+    assert response.status_code == 201, response.text
+    pane = panes()
+    assert len(pane) == 1
+    for victim in (gaia.webs()[0], gaia.daemons()[0]):
+        with suppress(ProcessLookupError):
+            os.killpg(victim.session, signal.SIGKILL)
+    gaia.up()
+    until(lambda: settled(gaia))
+    assert panes() == pane
+    assert json.loads(gaia("down", "--json"))["left_running"] == ["session/kept"]
+    assert panes() == pane
+    assert json.loads(gaia("down", "--all", "--json"))["sessions_ended"] == 1
+    assert panes() == []
+
+
+def panes() -> list[str]:
+    """Sessions and their panes' pids, by tmux's word."""
+    words = ["tmux", "-L", gaia_home().tmux_socket_name, "list-panes", "-a", "-F", "#{session_name} #{pane_pid}"]
+    return subprocess.run(words, capture_output=True, text=True, timeout=30, check=False).stdout.splitlines()
+
+
+def test_down_stops_an_operation_and_says_so(gaia: Gaia, settings: Any, acting: str, tmp_path: Path) -> None:
+    settings.GAIA_OPERATIONS = {**settings.GAIA_OPERATIONS, **KINDS}
+    gaia.environ["DJANGO_SETTINGS_MODULE"] = "tests.processes.operation_settings"
+    gaia.up()
+    params = {"path": str(tmp_path / "never"), "began": str(tmp_path / "began")}
+    operation = request_operation("test.wait_for", "Wait", subject="test/wait", params=params)
+    until((tmp_path / "began").exists)
+    gaia("down")
+    operation.refresh_from_db()
+    assert operation.state == OperationState.CANCELLED
+    assert operation.error is not None
+    assert operation.error["what"] == "Wait was stopped"
+    assert gaia.processes() == []
 
 
 def test_after_a_reboot_strangers_are_left_alone(gaia: Gaia) -> None:
