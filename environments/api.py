@@ -78,7 +78,7 @@ class SetupSerializer(serializers.Serializer[dict[str, Any]]):
     )
     project = serializers.CharField(required=False)
     count = serializers.IntegerField(
-        required=False, help_text="1 to 100; default the configured number, or as many as there are if that is more"
+        required=False, help_text="1 to 100; default as many as the project has, for a new one the configured number"
     )
     root = serializers.CharField(  # type: ignore[assignment]
         required=False, help_text="Directory for the checkouts, an absolute path"

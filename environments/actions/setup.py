@@ -29,6 +29,7 @@ from projects.models import Project
 
 __all__ = ["MAX_COUNT", "Plan", "lay_out", "plan_setup", "request_clean", "request_setup", "requested_before"]
 
+_SETUP = "environments.setup"
 _LONGEST_PATH, _LONGEST_KEY = 900, 100
 
 
@@ -67,7 +68,8 @@ def plan_setup(
     Args:
         source: path or URL; None means the registered project, else the repository one stands in.
         project: its name; None means the one registered for the source, else a name made from it.
-        count: how many environments; None means the configured number, or as many as there are if that is more.
+        count: how many environments; None means as many as the project was last asked to have, or has if that is more,
+            and for a new one the configured number.
         root: directory for the checkouts; None means beside a local source, else the home's checkouts/.
         base_port: port of the first dev stage.
         cwd: where the person stands; None when they stand nowhere, as in the API: paths must be absolute then.
@@ -82,7 +84,7 @@ def plan_setup(
         choice = choose_project(source, project, cwd)
         known = choice.known
         chosen_root = anchored(root, cwd) if root else Path(known.root) if known else configured_root(choice.directory)
-        wanted = count or max(int(settings.GAIA["environments.count"]), _highest_number(known))
+        wanted = count or (known and _usual_count(known)) or int(settings.GAIA["environments.count"])
         if base_port is None:
             base_port = known.base_port if known else free_base_port(wanted)
         return lay_out(project=choice.name, source=choice.source, root=chosen_root, base_port=base_port, count=wanted)
@@ -125,7 +127,7 @@ def request_setup(plan: Plan, *, idempotency_key: str | None = None, detached: b
     Raises: Conflict when another one works on the project; InvalidInput for a key that is too long.
     """
     return requested_before(idempotency_key) or request_operation(
-        "environments.setup",
+        _SETUP,
         f"Set-up of {len(plan.environments)} environments of {plan.project}",
         subject=f"project/{plan.project}",
         params={
@@ -197,9 +199,12 @@ def _check_count(count: int | None) -> None:
         )
 
 
-def _highest_number(project: Project | None) -> int:
-    live = Environment.objects.filter(project=project, state__in=ENVIRONMENT_ACTIVE) if project else None
-    return int(live.aggregate(highest=Max("number"))["highest"] or 0) if live is not None else 0
+def _usual_count(project: Project) -> int:
+    """How many environments were asked for last, or how many there are if that is more; 0 when nobody ever did."""
+    asked = Operation.objects.filter(kind=_SETUP, subject=f"project/{project.name}").order_by("-id").first()
+    live = Environment.objects.filter(project=project, state__in=ENVIRONMENT_ACTIVE)
+    highest = live.aggregate(highest=Max("number"))["highest"] or 0
+    return max(int(asked.params.get("count", 0)) if asked else 0, highest)
 
 
 def _check_same(known: Project, source: str, root: Path, port: int, *, moves: bool) -> None:

@@ -39,7 +39,7 @@ def _first_look(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def base_port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """The base of 300 ports that nobody listens on and no other test uses; it is the configured one, too."""
+    """The base of ports that nobody listens on and no other test uses; it is the configured one, too."""
     from tests.environments.places import free_ports
 
     with free_ports() as base:

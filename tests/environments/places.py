@@ -32,7 +32,7 @@ from projects.actions import find
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 40.0
 OFFSETS = {"dev": 0, "qa": 100, "staging": 200}
-_BLOCKS = range(11_000, 31_700, 300)  # below the kernel's own choice of ports
+_BLOCKS = range(11_000, 31_700, 600)  # for two projects each, below the kernel's own choice of ports
 
 APP = {
     "app.py": """import http.server, os, sqlite3
@@ -62,7 +62,7 @@ def until(question: Callable[[], Any], what: str = "it") -> Any:
 
 @contextmanager
 def free_ports() -> Iterator[int]:
-    """The base of three blocks of a hundred ports, of each of which the first ten are free; locked against others."""
+    """The base of a project's ports, 300 above it a second one's; each has room for ten, and no other test gets them."""
     folder = Path(tempfile.gettempdir(), "gaia-test-ports")
     folder.mkdir(mode=0o777, exist_ok=True)
     for base in random.sample(_BLOCKS, len(_BLOCKS)):
@@ -71,7 +71,7 @@ def free_ports() -> Iterator[int]:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
-            if all(_is_free(base + offset + number) for offset in OFFSETS.values() for number in range(10)):
+            if all(_is_free(base + hundred * 100 + number) for hundred in range(6) for number in range(10)):
                 yield base
                 return
     raise AssertionError("there is no free block of ports")

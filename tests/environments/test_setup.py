@@ -173,15 +173,19 @@ def test_fewer_later_leaves_the_others_alone_and_says_so(place: Place) -> None:
     assert (rows(), files_below(*(place.path(number) for number in range(1, 5)))) == before
 
 
-def test_without_a_count_there_are_never_fewer_than_there_were(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_count_it_is_the_number_asked_for_last(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(settings.GAIA.values, "environments.count", 2)  # type: ignore[arg-type]
-    place.set_up(3)
+    assert place.set_up(None)["created"] == ["dev1", "dev2"]
+    assert place.set_up(3)["created"] == ["dev3"]
     shutil.rmtree(place.path(3))
-
+    assert place.set_up(None)["created"] == ["dev3"]
+    place.clean("dev3")
     assert place.set_up(None)["created"] == ["dev3"]
 
+    assert place.set_up(1)["others"] == ["dev2", "dev3"]
+    assert place.set_up(None)["unchanged"] == ["dev1", "dev2", "dev3"]
     place.clean("dev2", "dev3")
-    assert place.set_up(None)["created"] == ["dev2"]
+    assert place.set_up(None)["unchanged"] == ["dev1"]
 
 
 def test_a_damaged_row_is_repaired(place: Place) -> None:
