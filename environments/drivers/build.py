@@ -121,7 +121,10 @@ def build_all(
     Raises: what `create_or_update_hub` raises; an error of one target is in its result.
     """
     state = create_or_update_hub(source, hub, timeout=timeout, progress=progress)
-    with ThreadPoolExecutor(max_workers=_workers(), thread_name_prefix="environment") as pool:
+    with ThreadPoolExecutor(
+        max_workers=2 * _processors(),  # one waits for its disk, its git or its Python while another copies
+        thread_name_prefix="environment",
+    ) as pool:
         steps = _Steps(progress, len(targets))
         builds = [_Build(hub, state, target, timeout, steps) for target in targets]
         _all(pool, builds, _Build.look)
@@ -131,7 +134,7 @@ def build_all(
     return state, [build.close() for build in builds]
 
 
-def _workers() -> int:
+def _processors() -> int:
     return max(2, min(8, os.cpu_count() or 2))
 
 
@@ -192,7 +195,7 @@ class _Build:
     @_noting
     def write(self) -> None:
         assert self.prepared is not None  # noqa: S101  # prepared without an error
-        self.index = write_tree(self.prepared, timeout=self.timeout, workers=_workers())
+        self.index = write_tree(self.prepared, timeout=self.timeout, workers=_processors())
 
     @_noting
     def copy_from(self, seed: _Build) -> None:
