@@ -3,7 +3,7 @@
 Fifty times on one installation with five environments, the fleet in tmux, three launched stages and an operation
 a random part of the daemon, the console and the jobs (shims, parents, workers) is killed, often while a `gaia up` is
 still at it; then `gaia up` again. Sessions, stages and the operation must not notice, nothing may be
-there twice, and everything is adopted within 5 s. `GAIA_TEST_SEED` repeats a run.
+there twice, and everything is adopted within 5 s. `CHAOS_SEED` repeats a run.
 """
 
 from __future__ import annotations
@@ -177,8 +177,8 @@ def clean_environment() -> dict[str, str]:
 @pytest.mark.timeout(600)
 def test_kill_everything(gaia: Gaia, tmp_path: Path, settings: Any) -> None:
     settings.GAIA_OPERATIONS = {**settings.GAIA_OPERATIONS, **KINDS}
-    seed = os.environ.get("GAIA_TEST_SEED") or str(random.SystemRandom().randrange(10**6))
-    print(f"GAIA_TEST_SEED={seed}")
+    seed = os.environ.get("CHAOS_SEED") or str(random.SystemRandom().randrange(10**6))
+    print(f"CHAOS_SEED={seed}")
     chaos = Chaos(gaia, random.Random(seed))
     chaos.furnish()
     rounds(chaos, KILLS // 2)

@@ -67,7 +67,7 @@ def test_up_twice_at_once(gaia: Gaia) -> None:
 
 def test_up_killed_half_way_then_again(gaia: Gaia) -> None:
     """Without the port: the console is where the killed one has put it."""
-    dice = random.Random(os.environ.get("GAIA_TEST_SEED", "up"))
+    dice = random.Random(os.environ.get("CHAOS_SEED", "up"))
     for _ in range(4):
         process = gaia.begin(*gaia.up_words)
         time.sleep(dice.uniform(0.2, 1.5))

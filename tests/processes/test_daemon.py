@@ -142,7 +142,7 @@ def test_killed_at_random_moments_everything_runs_once(
     daemon: Daemon, request_sh: Any, until: Until, tmp_path: Path
 ) -> None:
     """Between the row and the spawn, between the spawn and the row, while it harvests: wherever it is."""
-    dice = random.Random(os.environ.get("GAIA_TEST_SEED", "processes"))
+    dice = random.Random(os.environ.get("CHAOS_SEED", "processes"))
     asked: list[Process] = []
     for round_ in range(8):
         asked += [
