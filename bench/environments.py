@@ -105,7 +105,12 @@ def _set_up(bench: Bench, places: Places, large: Path) -> None:
     gaia = _gaia(places, large, COUNT)
     case = "set-up of 5"
     # A B A B …, and the slow peer apart: it would take most of the time of a quick run
-    bench.compare(case, {"gaia": gaia, "git clone PATH": _git(places, [str(large)] * COUNT)}, between=places.clear)
+    bench.compare(
+        case,
+        {"gaia": gaia, "git clone PATH": _git(places, [str(large)] * COUNT)},
+        rounds=3 if bench.quick else None,
+        between=places.clear,
+    )
     bench.ratio(f"{case}: git clone PATH one by one / gaia", case=case, fast="gaia", slow="git clone PATH", budget=2)
     over_url = f"{case}, over file://"
     bench.compare(
@@ -145,7 +150,9 @@ def _status(bench: Bench, top: Path, large: Path, small: Path) -> None:
             case, slow = f"status of {count}{name}", "GitPython objects"
             listed = "\t".join(str(path) for path in paths)
             theirs = functools.partial(peer.measure, listed)
-            bench.compare(case, {"gaia": functools.partial(_look, paths), slow: theirs})
+            few = count == COUNT  # it takes a blink: more rounds, steadier medians
+            rounds = 15 if few else 2 if bench.quick else None
+            bench.compare(case, {"gaia": functools.partial(_look, paths), slow: theirs}, rounds=rounds)
             bench.ratio(f"{case}: {slow} / gaia", case=case, fast="gaia", slow=slow, budget=4)
 
 
