@@ -201,7 +201,7 @@ def test_stopped_before_it_started(turn: Turn, request_sh: Any, tmp_path: Path) 
 def test_found_running(turn: Turn, request_sh: Any, until: Until) -> None:
     process = request_sh("exec sleep 100")
     spawned = spawn_unnoticed(process)
-    until(lambda: process.token in Path(process.journal).read_text())
+    until(lambda: Path(process.journal).exists() and process.token in Path(process.journal).read_text())
     turn.tick()
     process.refresh_from_db()
     assert (process.state, process.pid) == (ProcessState.RUNNING, spawned.pid)
