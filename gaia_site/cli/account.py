@@ -90,7 +90,7 @@ def config(arguments: Namespace) -> int:
 
 def manage(arguments: Namespace) -> int:
     """Run a Django management command. Returns: the exit code."""
-    ready()
+    ready(console=True)
     from django.core.management import execute_from_command_line
 
     execute_from_command_line(["gaia manage", *arguments.words])

@@ -22,11 +22,18 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**{"allow_abbrev": False, **options})
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:  # type: ignore[override]
-        """As argparse's, but what is left over is the verb's mistake, which knows its options. Raises: InvalidInput."""
+        """As argparse's, but words after an option still belong to a list before it: `send NAME --no-enter TEXT`.
+
+        What is left over then is the verb's mistake, which knows its options. Raises: InvalidInput.
+        """
         found: argparse.Namespace
         found, extra = self.parse_known_args(args, namespace)
+        verb = getattr(found, "parser", self)
+        lists = [action.dest for action in verb._actions if not action.option_strings and action.nargs in ("*", "+")]
+        if extra and (not lists or any(word.startswith("-") for word in extra)):
+            verb.error(f"unrecognized arguments: {' '.join(extra)}")
         if extra:
-            getattr(found, "parser", self).error(f"unrecognized arguments: {' '.join(extra)}")
+            setattr(found, lists[-1], [*getattr(found, lists[-1]), *extra])
         return found
 
     def error(self, message: str) -> NoReturn:

@@ -14,11 +14,15 @@ from common.errors import Cancelled, InvalidInput, Unavailable
 from common.files import file_lock, write_atomic
 from common.home import gaia_home
 
+_BASE = Path(__file__).resolve().parents[2]
 _ROOMS = ("events", "policy", "processes", "projects", "environments", "sessions")
 
 
-def ready() -> None:
+def ready(*, console: bool = False) -> None:
     """Load Django and bring the database up to date; from here on the person at the terminal is the actor.
+
+    Args:
+        console: load the console's pages, too; that takes as long again as the rest, and no verb shows them.
 
     Raises: InvalidInput for mistakes in the settings, Unavailable when the home or the database cannot be used.
     """
@@ -38,14 +42,31 @@ def ready() -> None:
             meaning="\n".join(problem.message for problem in problems),
             fix="\n".join(dict.fromkeys(problem.hint for problem in problems)),
         )
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gaia_site.settings")
-    import django
-
-    django.setup()
+    _load_django(console)
     _migrate()
     from events.actor import act_as, os_user_actor
 
     act_as(os_user_actor())
+
+
+def _load_django(console: bool) -> None:
+    import django
+
+    os.environ["DJANGO_SETTINGS_MODULE"] = _settings_module(os.environ.get("DJANGO_SETTINGS_MODULE", ""))
+    role = os.environ.get("GAIA_ROLE")
+    os.environ["GAIA_ROLE"] = "console" if console else "cli"  # the settings ask for it, now and never again
+    try:
+        django.setup()
+    finally:
+        del os.environ["GAIA_ROLE"]
+        if role is not None:
+            os.environ["GAIA_ROLE"] = role
+
+
+def _settings_module(wanted: str) -> str:
+    """The settings to load: an extension of GAIA's own if one is named, never those of another Django project."""
+    package = wanted.partition(".")[0]
+    return wanted if package and (_BASE / package).is_dir() else "gaia_site.settings"
 
 
 def furnished() -> bool:
@@ -84,9 +105,9 @@ def forget_schema() -> None:
 
 
 def _schema_digest(database: str) -> str:
-    base = Path(__file__).resolve().parent.parent.parent
-    names = sorted(str(path.relative_to(base)) for room in _ROOMS for path in (base / room / "migrations").glob("*.py"))
-    lock = (base / "requirements" / "base.lock").read_bytes()
+    found = (path for room in _ROOMS for path in (_BASE / room / "migrations").glob("*.py"))
+    names = sorted(str(path.relative_to(_BASE)) for path in found)
+    lock = (_BASE / "requirements" / "base.lock").read_bytes()
     return hashlib.sha256(lock + "\n".join([*names, database]).encode()).hexdigest()
 
 

@@ -22,5 +22,14 @@ def cli(gaia: Gaia, tmp_path: Path) -> Iterator[CommandLine]:
     line = CommandLine(
         tmp_path, **{name: gaia.environ[name] for name in gaia.environ if name.startswith("GAIA_")}, **git
     )
+    # the home is emptied after each test, the database is not: to look for migrations again would take a second
+    stamp = gaia.home / "run" / "schema"
+    if _STAMP:
+        stamp.write_text(_STAMP[0])
     yield line
     line.end()
+    if stamp.exists():
+        _STAMP[:] = [stamp.read_text()]
+
+
+_STAMP: list[str] = []

@@ -124,9 +124,7 @@ def test_with_json_a_mistake_is_data_too(bare: CommandLine) -> None:
     assert said.err.startswith("gaia: --count")
 
 
-@pytest.mark.parametrize(
-    "words", [("--json", "--group-status"), ("--group-status", "--json"), ("group-status", "--json")]
-)
+@pytest.mark.parametrize("words", ["--json --group-status", "--group-status --json", "group-status --json"])
 def test_flags_that_are_verbs(cli: CommandLine, words: str) -> None:
     assert next(group["key"] for group in cli(*words.split()).data) == "high_level"
 
@@ -216,6 +214,12 @@ def test_a_database_that_was_removed_or_emptied_is_made_anew(used: CommandLine, 
         path.unlink()
     (tmp_path / "home" / "data" / "gaia.sqlite3").touch()
     assert used("operation", "list").out == "No operations yet.\n"
+
+
+def test_another_projects_settings_are_none_of_ours(cli: CommandLine) -> None:
+    environ = {"DJANGO_SETTINGS_MODULE": "shop.settings", "PYTHONPATH": "/nowhere"}
+    assert cli("operation", "list", **environ).out == "No operations yet.\n"
+    assert "no issues" in cli("manage", "check", **environ).out
 
 
 def test_two_first_starts_at_once(tmp_path: Path, bare: CommandLine) -> None:
