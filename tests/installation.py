@@ -20,6 +20,7 @@ import psutil
 from common.home import gaia_home
 from tests.live import ROOT
 
+_WEB = "gaia_site.asgi:application"
 SECONDS = 90  # that a command may take on a busy machine
 
 
@@ -117,13 +118,20 @@ class Gaia:
         return self.of("node")
 
     def webs(self) -> list[Found]:
-        return self.of("gaia_site.asgi:application")
+        return self.of(_WEB)
 
     def clusters(self) -> list[Found]:
-        """The parents of job clusters; their children have the same command line."""
-        found = self.of("jobs")
-        pids = {one.pid for one in found}
-        return [one for one in found if _parent(one.pid) not in pids]
+        return clusters(self.of("jobs"))
+
+    def whole(self) -> bool:
+        """One daemon, one console and one cluster, and nobody who is of no live row."""
+        from processes.models import Process
+        from processes.states import ProcessState
+
+        found = self.processes()
+        live = set(Process.objects.filter(state=ProcessState.RUNNING).values_list("token", flat=True))
+        parts = [one for one in found if one.runs("node")], [one for one in found if one.runs(_WEB)], clusters(found)
+        return [len(part) for part in parts] == [1, 1, 1] and {one.token for one in found if one.token} <= live
 
     def end(self) -> None:
         """End everything, by force."""
@@ -134,6 +142,13 @@ class Gaia:
             time.sleep(0.02)
         tmux = ["tmux", "-L", gaia_home().tmux_socket_name, "kill-server"]
         subprocess.run(tmux, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30, check=False)
+
+
+def clusters(found: list[Found]) -> list[Found]:
+    """The parents of job clusters; their children have the same command line."""
+    jobs = [one for one in found if one.runs("jobs")]
+    pids = {one.pid for one in jobs}
+    return [one for one in jobs if _parent(one.pid) not in pids]
 
 
 def _parent(pid: int) -> int:
@@ -166,5 +181,5 @@ def until(question: Callable[[], Any], seconds: float = SECONDS) -> Any:
     deadline = time.monotonic() + seconds
     while not (answer := question()):
         assert time.monotonic() < deadline, f"it did not become true within {seconds:g} s"
-        time.sleep(0.02)
+        time.sleep(0.05)
     return answer

@@ -128,22 +128,14 @@ class Chaos:
         self.check_events()
 
     def whole(self) -> bool:
-        """One daemon, one console, one cluster; each owner's processes are all of its one live row.
+        """One daemon, one console, one cluster, one shim for each live row of theirs, and nobody else.
 
         A second daemon that a killed `gaia up` had begun does not get the lock, and goes.
         """
-        gaia = self.gaia
-        rows = {row.token: row for row in Process.objects.filter(state=ProcessState.RUNNING)}
-        found = [one for one in gaia.processes() if one.token]
-        return (
-            len(gaia.daemons()) == len(gaia.webs()) == len(gaia.clusters()) == 1
-            and {one.token for one in found} <= set(rows)
-            and Counter(one.token for one in found if one.shim) == Counter(self.own(rows))
-        )
-
-    def own(self, rows: dict[str, Process]) -> set[str]:
-        """Tokens of the rows whose processes carry the home in their environment: GAIA's own and operations."""
-        return {token for token, row in rows.items() if row.owner.startswith(("gaia/", "operation/"))}
+        rows = Process.objects.filter(state=ProcessState.RUNNING)
+        own = {row.token for row in rows if row.owner.startswith(("gaia/", "operation/"))}
+        shims = Counter(one.token for one in self.gaia.processes() if one.shim)
+        return self.gaia.whole() and shims == Counter(own)
 
     def check_events(self) -> None:
         """None that was there is gone, and what each row says is what its events say."""

@@ -29,12 +29,7 @@ from tests.processes.operation_settings import KINDS
 def settled(gaia: Gaia) -> bool:
     """One of each, and nothing of those that were there before."""
     live = Process.objects.active().filter(state=ProcessState.RUNNING)
-    tokens = set(live.values_list("token", flat=True))
-    return (
-        len(gaia.daemons()) == len(gaia.webs()) == len(gaia.clusters()) == 1
-        and set(live.values_list("owner", flat=True)) == {WEB, JOBS}
-        and {one.token for one in gaia.processes() if one.token} == tokens
-    )
+    return set(live.values_list("owner", flat=True)) == {WEB, JOBS} and gaia.whole()
 
 
 def test_up_and_down(gaia: Gaia) -> None:
