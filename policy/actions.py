@@ -73,7 +73,8 @@ def set_password(username: str, password: str | None = None) -> str:
     try:
         validate_password(chosen, user)
     except ValidationError as error:
-        raise InvalidInput("the password is too weak", meaning=" ".join(error.messages)) from error
+        fix = "Choose a longer one that is not common, or have one made: gaia passwd --random."
+        raise InvalidInput("the password is too weak", meaning=" ".join(error.messages), fix=fix) from error
     with log.atomic():
         user.set_password(chosen)  # the session hash changes with it: browsers are signed out
         user.save(update_fields=["password"])
