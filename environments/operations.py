@@ -24,6 +24,7 @@ from environments.drivers.source import Source, resolve_source
 from environments.drivers.stage_files import Layout
 from environments.models import Environment
 from environments.states import EnvironmentState
+from environments.wording import so_many
 from processes.actions.operations import Progress
 from projects import actions as projects
 from projects.models import Project
@@ -84,7 +85,7 @@ def clean(progress: Progress, *, project: str, names: list[str]) -> dict[str, An
                     failed[environment.name] = error
         if failed:
             raise _failure(failed, len(environments), "could not be removed", "They are where they were.")
-        progress(1, 1, f"{len(removed)} environments removed")
+        progress(1, 1, f"{so_many(len(removed))} removed")
     except GaiaError as error:
         error.detail["removed"] = removed
         raise
@@ -195,7 +196,7 @@ def _failure(failed: dict[str, GaiaError], count: int, what: str, meaning: str) 
     kinds: tuple[type[GaiaError], ...] = (Cancelled, InvalidInput, NotFound, Conflict, Refused, Unavailable)
     kind = next((kind for kind in kinds if isinstance(first, kind)), GaiaError)
     return kind(
-        f"{len(failed)} of {count} environments {what}; {name}: {first.what}",
+        f"{len(failed)} of {so_many(count)} {what}; {name}: {first.what}",
         meaning="\n".join(part for part in (first.meaning, meaning) if part),
         fix="\n".join(part for part in (first.fix, "Then run it again: only what is missing is done.") if part),
         failed={name: error.what for name, error in failed.items()},
@@ -204,6 +205,6 @@ def _failure(failed: dict[str, GaiaError], count: int, what: str, meaning: str) 
 
 def _told(result: dict[str, Any]) -> str:
     if not result["created"] and not result["repaired"]:
-        return f"Nothing to do: {len(result['unchanged'])} environments are as they should be"
+        return f"Nothing to do: {so_many(len(result['unchanged']))} as wanted"
     parts = [(len(result[word]), word) for word in ("created", "repaired", "unchanged")]
     return ", ".join(f"{number} {word}" for number, word in parts if number)

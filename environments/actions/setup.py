@@ -23,6 +23,7 @@ from environments.drivers.checkout import inspect
 from environments.drivers.git import check_git
 from environments.models import Environment
 from environments.states import ENVIRONMENT_ACTIVE, STAGE_PORT_OFFSETS
+from environments.wording import so_many
 from processes.actions.operations import request_operation
 from processes.models import Operation
 from projects.models import Project
@@ -128,7 +129,7 @@ def request_setup(plan: Plan, *, idempotency_key: str | None = None, detached: b
     """
     return requested_before(idempotency_key) or request_operation(
         _SETUP,
-        f"Set-up of {len(plan.environments)} environments of {plan.project}",
+        f"Set-up of {so_many(len(plan.environments))} of {plan.project}",
         subject=f"project/{plan.project}",
         params={
             "project": plan.project,
@@ -164,7 +165,7 @@ def request_clean(
     chosen = chosen_environments(project, names)
     return requested_before(idempotency_key) or request_operation(
         "environments.clean",
-        f"Removal of {len(chosen)} environments of {project.name}",
+        f"Removal of {so_many(len(chosen))} of {project.name}",
         subject=f"project/{project.name}",
         params={"project": project.name, "names": [each.name for each in chosen]},
         idempotency_key=idempotency_key,

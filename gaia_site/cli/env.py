@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import GaiaError, InvalidInput, Unavailable
+from environments.wording import so_many
 from gaia_site.cli.ground import called_from, confirm, ready, say
 from gaia_site.cli.show import look_at_environments
 
@@ -77,7 +78,8 @@ def _print_plan(plan: dict[str, Any], *, as_json: bool) -> None:
 
 def _told_setup(result: dict[str, Any], plan: dict[str, Any], seconds: str) -> None:
     if not result["created"] and not result["repaired"]:
-        print(f"Nothing to do: {len(result['unchanged'])} environments of {result['project']} are as they should be.")
+        verb = "is" if len(result["unchanged"]) == 1 else "are"
+        print(f"Nothing to do: {so_many(len(result['unchanged']))} of {result['project']} {verb} as wanted.")
     else:
         print(f"Environments of {result['project']} in {plan['root']}:" + (f" ({seconds})" if seconds else ""))
     for each in plan["environments"]:
@@ -177,7 +179,7 @@ def _told_removed(removed: list[dict[str, Any]] | None) -> None:
     if removed is None:
         print("There was nothing to remove.")
     elif removed:
-        print(f"{len(removed)} environments removed.")
+        print(f"{so_many(len(removed))} removed.")
     for each in removed or []:
         if each["salvage"]:
             print(f"  {each['name']}: its work is salvaged as {each['salvage']['name']}. Bring it back with:")

@@ -62,7 +62,7 @@ def until(question: Callable[[], Any], what: str = "it") -> Any:
 
 @contextmanager
 def free_ports() -> Iterator[int]:
-    """The base of a project's ports, 300 above it a second one's; each has room for ten, and no other test gets them."""
+    """The base of a project's ports and, 300 above, of a second one's; room for ten each, no other test gets them."""
     folder = Path(tempfile.gettempdir(), "gaia-test-ports")
     folder.mkdir(mode=0o777, exist_ok=True)
     for base in random.sample(_BLOCKS, len(_BLOCKS)):

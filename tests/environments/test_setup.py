@@ -6,7 +6,13 @@ import json
 import os
 import shutil
 import sqlite3
-from contextlib import closing
+import subprocess
+import threading
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +129,7 @@ def test_a_second_run_changes_nothing_and_says_so(place: Place) -> None:
     again = place.gaia("env", "setup", "--source", place.source, "--count", "5")
 
     assert again.code == 0
-    assert again.out.splitlines()[0] == "Nothing to do: 5 environments of shop are as they should be."
+    assert again.out.splitlines()[0] == "Nothing to do: 5 environments of shop are as wanted."
     assert (files_below(*places), rows(), exported.stat().st_mtime_ns) == before
     assert git(settings.GAIA.home.hubs / "shop.git", "for-each-ref") == refs
 
@@ -377,3 +383,53 @@ def test_a_mistake_in_gaia_yaml_is_said_with_its_line(place: Place) -> None:
 
     assert said.code == 0
     assert "problem    dev1, dev2: gaia.yaml:2: the file has an unknown key 'helth'. Did you mean health?" in said.out
+
+
+def test_a_private_source_by_gits_own_credentials(place: Place, tmp_path: Path) -> None:
+    hosted = tmp_path / "hosted" / "shop.git"
+    git(tmp_path, "clone", "-q", "--bare", place.source, hosted)
+    git(hosted, "update-server-info")
+    with private_server(hosted.parent, "ada", "s3cr3t") as address:
+        refused = place.gaia("env", "setup", "--source", f"{address}/shop.git", "--count", "1")
+        git(tmp_path, "config", "--global", "credential.helper", f"store --file={tmp_path / 'credentials'}")
+        approve(f"url={address}", "username=ada", "password=s3cr3t")
+        allowed = place.gaia("env", "setup", "--source", f"{address}/shop.git", "--count", "1")
+
+    assert refused.code == 6, refused
+    assert "Give git a credential helper or a token for this address." in refused.err
+    assert allowed.code == 0, allowed.err
+    assert Project.objects.get().source == f"{address}/shop.git"
+    for file in [*settings.GAIA.home.root.rglob("*"), *settings.GAIA.home.checkouts.rglob("*")]:
+        assert not file.is_file() or b"s3cr3t" not in file.read_bytes(), file
+
+
+def approve(*lines: str) -> None:
+    """Give git a credential, as the documentation says."""
+    subprocess.run(["git", "credential", "approve"], input="\n".join([*lines, "", ""]), text=True, check=True)
+
+
+@contextmanager
+def private_server(directory: Path, user: str, password: str) -> Iterator[str]:
+    """A web server that shows a directory to whoever has the password; its address."""
+    wanted = "Basic " + b64encode(f"{user}:{password}".encode()).decode()
+
+    class Private(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.headers.get("Authorization") == wanted:
+                super().do_GET()
+                return
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="private"')
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Private, directory=str(directory))) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
