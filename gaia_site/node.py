@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -21,8 +20,6 @@ from processes.drivers.liveness import alive
 from processes.models import Node, Process
 from processes.states import EnvironmentBase
 from sessions import reconcile as sessions
-
-logger = logging.getLogger(__name__)
 
 WEB = "gaia/web"
 JOBS = "gaia/jobs"
@@ -105,11 +102,9 @@ class Platform:
 
     def keep(self) -> None:
         """Start what does not run and whose time has come. What the last daemon started is due at once."""
-        for part in parts():
-            try:
-                self._keep(part)
-            except Exception:
-                logger.exception("%s", part.owner)
+        with ExitStack() as each:  # one that fails does not keep the other from its turn, and is told of all the same
+            for part in reversed(parts()):
+                each.callback(self._keep, part)
 
     def _keep(self, part: Part) -> None:
         starts = Process.objects.filter(node=self._node, owner=part.owner).order_by("-id")

@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -35,6 +36,8 @@ _TICK_S = 1.0
 _HEARTBEAT_S = 5.0
 _LONGEST_PAUSE_S = 5.0  # after failures: a database that is back is noticed soon, and the log is not flooded
 _ASIDE_THREADS = 64
+_SPACING = 4.0  # pause between two looks, in multiples of what one takes
+_LONGEST_SPACING_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -103,14 +106,17 @@ class Daemon:
         failures = 0
         while True:
             wake.clear()
+            began = time.monotonic()
             if await self._work(pool, each.work, quiet=failures > 0, name=each.name):
                 failures = 0
             else:
                 failures += 1
                 await asyncio.sleep(min(_LONGEST_PAUSE_S, each.every * 2.0 ** min(failures, 10)))
                 continue
+            pause = min(_LONGEST_SPACING_S, _SPACING * (time.monotonic() - began))
+            await asyncio.sleep(pause)  # while others commit all the time, looking takes a fifth of it
             with suppress(TimeoutError):
-                await asyncio.wait_for(wake.wait(), each.every)
+                await asyncio.wait_for(wake.wait(), max(0.0, each.every - pause))
 
     async def _work(
         self, pool: ThreadPoolExecutor, work: Callable[[], None], *, quiet: bool = False, name: str = "the daemon"

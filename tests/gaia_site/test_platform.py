@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 
 from events.models import Event
-from gaia_site.node import JOBS, WEB, Platform, backoff, failures, parts
+from gaia_site.node import JOBS, WEB, Platform, backoff, failures
 from processes.actions import processes as actions
 from processes.models import Node, Process
 from processes.states import EnvironmentBase, ExitSource
@@ -144,11 +144,11 @@ def test_a_new_daemon_does_not_wait(node: Node, clock: Clock) -> None:
 
 
 def test_one_that_cannot_be_asked_for_does_not_keep_the_other(node: Node, clock: Clock, settings: Any) -> None:
-    settings.GAIA = {**settings.GAIA.values, "server.port": -1}  # no database takes that, or somebody else runs it
-    [web, _] = parts()
-    assert web.port == -1
-    Platform(node, clock).keep()
+    settings.GAIA = {**settings.GAIA.values, "server.port": "nonsense"}  # no database takes that
+    with pytest.raises(ValueError, match="nonsense"):  # the daemon says it, and tries again
+        Platform(node, clock).keep()
     assert live(JOBS) is not None
+    assert live(WEB) is None
 
 
 def test_backoff() -> None:
