@@ -56,7 +56,7 @@ def group_status(groups: list[dict[str, Any]]) -> str:
     sessions = [session for group in groups for session in group["sessions"]]
     if not sessions:
         return "No sessions. Start the fleet: gaia session start"
-    counts = "  ".join(f"{group['short']} {len(group['sessions'])}" for group in groups if group["sessions"])
+    counts = ", ".join(f"{group['short']} {len(group['sessions'])}" for group in groups if group["sessions"])
     running = sum(session["state"] == "running" for session in sessions)
     lines += ["", *wrapped(f"{len(sessions)} sessions, {running} running: ", counts)]
     shells = sum(wants_agent(session) for session in sessions)

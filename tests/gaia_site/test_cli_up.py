@@ -17,7 +17,7 @@ import pytest
 from common.home import gaia_home
 from processes.models import Operation
 from tests.gaia_site.command_line import CommandLine
-from tests.installation import Gaia, until
+from tests.installation import Gaia
 
 
 @pytest.fixture
@@ -164,6 +164,7 @@ def test_environments_from_the_command_line(cli: CommandLine, tmp_path: Path, ba
         subprocess.run(["git", *author, *words], cwd=source, check=True, timeout=30)
     planned = cli("env", "setup", "--count", "2", "--base-port", str(base_port), "--dry-run", cwd=source)
     assert planned.lines[-1] == "Nothing was done (--dry-run)."
+    assert "--detach needs the daemon" in cli("env", "setup", "--count", "2", "--detach", cwd=source).mistake(6)[0]
     made = cli("env", "setup", "--count", "2", "--base-port", str(base_port), cwd=source)
     assert made.code == 0, made
     assert cli("env", "setup", "--count", "2", "--json").data["created"] == []
@@ -199,9 +200,3 @@ def test_too_few_and_too_many_environments(cli: CommandLine, count: str) -> None
     lines = cli("env", "setup", "--count", count, "--json").mistake(2)
     assert lines[0] == f"gaia: {count} environments are not possible"
     assert "between 1 and 100" in lines[-1]
-
-
-def test_detach_needs_the_daemon(cli: CommandLine, gaia: Gaia) -> None:
-    lines = cli("env", "clean", "--detach").mistake(3)
-    assert "there is no project yet" in lines[0]
-    assert until(lambda: not gaia.daemons())
