@@ -36,9 +36,7 @@ class TokenForm(forms.Form):
     """A program's key to the API. `issuer`: who fills it in; only an operator gives tokens to others."""
 
     name = forms.CharField(max_length=100, help_text="What uses it, such as ci")
-    user = forms.ModelChoiceField(
-        queryset=User.objects.none(), label="For", help_text="It acts as this person"
-    )
+    user = forms.ModelChoiceField(queryset=User.objects.none(), label="For", help_text="It acts as this person")
     scope = forms.ChoiceField(
         choices=[(Scope.READ, "read only"), (Scope.OPERATE, "read and operate")], initial=Scope.READ, label="May"
     )

@@ -89,7 +89,9 @@ def _free_port() -> int:
         return int(listening.getsockname()[1])
 
 
-@pytest.fixture(scope="session")
+# Not for the session: while Playwright is open an event loop runs in this thread, and tests elsewhere that use the
+# database or a loop of their own would find it.
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium, which cannot reach any other host."""
     nowhere = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"
@@ -99,7 +101,7 @@ def browser() -> Iterator[Browser]:
         running.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def signed_in(browser: Browser, demo: Demo) -> StorageState:
     """The cookies of an operator who signed in by the form."""
     with browser.new_context() as context:
