@@ -146,10 +146,8 @@ class Gaia:
 
 
 def clusters(found: list[Found]) -> list[Found]:
-    """The parents of job clusters; their children have the same command line."""
-    jobs = [one for one in found if one.runs("jobs")]
-    pids = {one.pid for one in jobs}
-    return [one for one in jobs if _parent(one.pid) not in pids]
+    """The parents of job clusters, children of their shims; their own children have the same command line."""
+    return [one for one in found if one.runs("jobs") and _parent(one.pid) == one.session]
 
 
 def _parent(pid: int) -> int:
