@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -98,3 +99,15 @@ def test_a_post_without_the_slash_keeps_its_body(operator: Any) -> None:
 def test_outside_of_the_api_slashes_mean_what_they_meant(operator: Any) -> None:
     assert Client().get("/admin").status_code == 301
     assert Client().get("/health/").status_code == 404
+
+
+def test_the_readable_description_runs_no_inline_script(operator: Any) -> None:
+    client = Client()
+    client.force_login(operator.user)
+    page = client.get("/api/docs/")
+    sources = re.findall(r"<script([^>]*)>", page.content.decode())
+    assert len(sources) == 3
+    assert all('src="' in source for source in sources), "the content security policy would stop it"
+    assert "'unsafe-inline'" not in page["Content-Security-Policy"].partition("script-src")[2].partition(";")[0]
+    own = next(source for source in sources if "/api/docs/" in source).split('"')[1].replace("&amp;", "&")
+    assert "SwaggerUIBundle" in client.get(own).content.decode()
