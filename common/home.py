@@ -82,6 +82,9 @@ class Home:
             self.salvage, self.processes, self.logs, self.sessions, self.sessions / "active", self.sessions / "history",
         ):  # fmt: skip
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        facts = self.root.stat()
+        if facts.st_uid == os.geteuid() and facts.st_mode & 0o077:  # made by hand: the settings may hold a password
+            self.root.chmod(0o700)
         return self
 
 

@@ -16,13 +16,12 @@ from common.looks import look_of
 from environments.actions import setup, stages
 from environments.forms import SetupForm
 from environments.models import Environment
-from environments.overview import describe
+from environments.overview import describe, processes_of
 from environments.states import ENVIRONMENT_ACTIVE, STAGE_NAMES, EnvironmentState
 from events.console.admin import ConsoleAdmin
 from events.console.filters import NeedsFilter, StateFilter
 from events.console.verbs import done
 from events.models import Event
-from processes.models import Process
 
 _EVENTS = 20
 
@@ -163,7 +162,7 @@ class EnvironmentAdmin(ConsoleAdmin):
             except GaiaError as raised:
                 error = raised
         self.prepare_rows(live)
-        ticked = {int(text) for text in request.GET.getlist("id") if text.isdigit()}
+        ticked = {int(text) for text in request.GET.getlist("id") if _is_id(text)}
         context = {
             "title": "Remove",
             "environments": live,
@@ -174,8 +173,12 @@ class EnvironmentAdmin(ConsoleAdmin):
         return self.page(request, "gaia/environments/remove.html", context)
 
 
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 19
+
+
 def _request_removal(live: list[Environment], request: HttpRequest) -> Any:
-    wanted = {int(text) for text in request.POST.getlist("id") if text.isdigit()}
+    wanted = {int(text) for text in request.POST.getlist("id") if _is_id(text)}
     chosen = [environment for environment in live if environment.pk in wanted]
     projects = {environment.project for environment in chosen}
     if not chosen:
@@ -191,8 +194,7 @@ def _described(environments: list[Environment]) -> list[dict[str, Any]]:
     for environment in environments:
         for stage in environment.stages.all():
             stage.environment = environment
-    owners = [stage.owner for environment in environments for stage in environment.stages.all()]
-    processes = Process.objects.newest_by_owner(owners)
+    processes = processes_of(environments)
     return [describe(environment, processes) for environment in environments]
 
 

@@ -13,7 +13,7 @@ from rest_framework.routers import SimpleRouter
 from rest_framework.viewsets import ViewSet
 
 from environments.actions import setup, stages
-from environments.overview import describe, describe_stage, environments_overview
+from environments.overview import describe, describe_stage, environments_overview, processes_of
 from processes.api import OperationSerializer
 from processes.drivers.logs import tail
 from processes.models import Process
@@ -136,8 +136,7 @@ class EnvironmentViewSet(ViewSet):
     def retrieve(self, request: Request, pk: str) -> Response:
         """One environment."""
         environment = stages.find_environment(pk)
-        owners = [stage.owner for stage in environment.stages.select_related("environment")]
-        return Response(describe(environment, Process.objects.newest_by_owner(owners)))
+        return Response(describe(environment, processes_of([environment])))
 
     @extend_schema(
         request=SetupSerializer, responses={200: PlanSerializer, 202: OperationSerializer}, parameters=[_IDEMPOTENCY]

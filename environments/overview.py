@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from environments.models import Environment, GitSnapshot, Stage
@@ -25,9 +26,18 @@ def environments_overview(project: str | None = None) -> list[dict[str, Any]]:
     for environment in environments:
         for stage in environment.stages.all():
             stage.environment = environment
-    owners = [stage.owner for environment in environments for stage in environment.stages.all()]
-    processes = Process.objects.newest_by_owner(owners)
+    processes = processes_of(environments)
     return [describe(environment, processes) for environment in environments]
+
+
+def processes_of(environments: Iterable[Environment]) -> dict[str, Process]:
+    """The newest process of every stage, by the stage's key; one query.
+
+    A directory's name is used again when an environment is removed and made anew: what ran before is not its doing.
+    """
+    made = {stage.owner: each.created_at for each in environments for stage in each.stages.all()}
+    newest = Process.objects.newest_by_owner(made)
+    return {owner: process for owner, process in newest.items() if process.created_at >= made[owner]}
 
 
 def describe(environment: Environment, processes: dict[str, Process]) -> dict[str, Any]:

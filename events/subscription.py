@@ -8,6 +8,8 @@ from django.http import QueryDict
 
 from common.errors import InvalidInput
 
+_LONGEST_ID = 19  # digits: more does not fit into an id, and Python refuses to read thousands
+
 
 @dataclass(frozen=True)
 class Subscription:
@@ -28,7 +30,7 @@ class Subscription:
         Raises: InvalidInput when the id is not a number, or a prefix is not text.
         """
         text = last_event_id.strip() or query.get("after", "").strip()
-        if text and not (text.isascii() and text.isdigit()):
+        if text and not (text.isascii() and text.isdigit() and len(text) < _LONGEST_ID):
             raise InvalidInput(f"after is {text!r}", fix="Give the id of the last event you have, or leave it out.")
         return cls(int(text) if text else None, _prefixes(query, "kind"), _prefixes(query, "subject"))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -53,3 +55,9 @@ def sqlite_settings(name: str) -> dict[str, Any]:
         "CONN_MAX_AGE": 0,
         "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20, "init_command": _SQLITE_PRAGMAS},
     }
+
+
+def fingerprint(database: dict[str, Any]) -> str:
+    """A digest by which two processes can tell whether they use the same database; it tells nothing else."""
+    where = {key: str(value) for key, value in database.items() if key in {"ENGINE", "NAME", "USER", "HOST", "PORT"}}
+    return hashlib.sha256(json.dumps(where, sort_keys=True).encode()).hexdigest()

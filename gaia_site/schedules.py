@@ -1,4 +1,4 @@
-"""What django-q2 does by the clock. Each job is short and idempotent; operators may change times in the console."""
+"""What django-q2 does by the clock. Each job is short and idempotent."""
 
 from __future__ import annotations
 

@@ -130,15 +130,15 @@ def save_account(user: User) -> None:
     Raises: Conflict when nobody would be left who can sign in as operator.
     """
     is_new = user.pk is None
-    operates = user.is_active and user.is_superuser
-    others = User.objects.filter(is_active=True, is_superuser=True).exclude(pk=user.pk)
-    if not is_new and not operates and not others.exists():
-        raise Conflict(
-            f"{user.username} is the last active operator",
-            meaning="Nobody could change accounts any more.",
-            fix="Make another account an operator first.",
-        )
+    operates = user.is_active and user.is_superuser and user.is_staff
     told = "created" if is_new else "changed"
     with log.atomic():
+        others = _operators().select_for_update().exclude(pk=user.pk)  # two may not give it up at once
+        if not is_new and not operates and not others.exists():
+            raise Conflict(
+                f"{user.username} is the last active operator",
+                meaning="Nobody could sign in and change accounts any more.",
+                fix="Make another account an operator first.",
+            )
         user.save()
         log.emit(f"user.{told}", subject=f"user/{user.username}", message=f"Account {user.username} was {told}")

@@ -6,9 +6,12 @@ from typing import Any
 
 from policy.models import Token
 
+_LONGEST = 150  # as long as an event keeps it; names may be longer together
+
 
 def actor_of(user: Any, token: Token | None = None) -> str:
     """`user:NAME`, or `token:TOKEN of NAME` when a program acts for the person; `anonymous` without either."""
     if not getattr(user, "is_authenticated", False):
         return "anonymous"
-    return f"token:{token.name or token.token_key} of {user.username}" if token else f"user:{user.username}"
+    actor = f"token:{token.name or token.token_key} of {user.username}" if token else f"user:{user.username}"
+    return actor[:_LONGEST]

@@ -175,8 +175,9 @@ class SessionAdmin(ConsoleAdmin):
     def send_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Type text, then Enter unless `enter` is empty."""
         session, text = self.find(request, pk), request.POST.get("text", "").replace("\r\n", "\n")
-        control.send_keys(session, text, enter=bool(request.POST.get("enter")))
-        told = f"{len(text)} characters and Enter" if text else "Enter"
+        enter = bool(request.POST.get("enter"))
+        control.send_keys(session, text, enter=enter)
+        told = " and ".join([*([f"{len(text)} characters"] if text else []), *(["Enter"] if enter else [])])
         return done(request, f"Typed {told}", back=_page_of(session))
 
     def key_view(self, request: HttpRequest, pk: int) -> HttpResponse:

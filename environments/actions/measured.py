@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
-from common.files import write_json
+from common.files import file_lock, write_json
 from environments.drivers.status import GitStatus
 from environments.models import Environment, GitSnapshot
 from environments.overview import environments_overview
@@ -76,7 +76,13 @@ def _told(git: GitSnapshot) -> str:
 
 def export() -> bool:
     """Write `data/environments.json`, the master configuration for tools that read files; True when it changed."""
-    exported = [
+    path = settings.GAIA.home.data / "environments.json"
+    with file_lock(settings.GAIA.home.locks / "export.lock", timeout=10, what="the exported configuration"):
+        return write_json(path, {"version": 1, "environments": _exported()})
+
+
+def _exported() -> list[dict[str, Any]]:
+    return [
         {
             "project": each["project"],
             "name": each["name"],
@@ -90,4 +96,3 @@ def export() -> bool:
         }
         for each in environments_overview()
     ]
-    return write_json(settings.GAIA.home.data / "environments.json", {"version": 1, "environments": exported})

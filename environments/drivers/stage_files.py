@@ -110,10 +110,20 @@ def ensure(path: Path, layout: Layout) -> Report:
 def stage_paths(path: Path, stage: str) -> StagePaths:
     """Where to look for a stage's traces; reads one small file and never fails."""
     file = path / ".gaia/stages" / f"{stage}.env"
-    log = f"logs/{stage}.log"
+    names = [f"logs/{stage}.log", f".gaia/stages/{stage}.log"]
     with suppress(OSError, ValueError, KeyError):
-        log = read_assignments(file)["LOG_FILE"]
-    return StagePaths(path / log, file.with_suffix(".lock"), file.with_suffix(".journal"))
+        names.insert(0, read_assignments(file)["LOG_FILE"])
+    # agents work here and can write these files: a log that leads out of the checkout is never read or written
+    log = next((path / name for name in names if _stays_inside(path, name)), Path(os.devnull))
+    return StagePaths(log, file.with_suffix(".lock"), file.with_suffix(".journal"))
+
+
+def _stays_inside(path: Path, name: str) -> bool:
+    """Whether a name, its symlinks followed, lies in the checkout."""
+    try:
+        return (path / name).resolve().is_relative_to(path.resolve())
+    except (OSError, RuntimeError):  # a loop of symlinks
+        return False
 
 
 def stage_start(path: Path, stage: str) -> StageStart:
@@ -130,6 +140,14 @@ def stage_start(path: Path, stage: str) -> StageStart:
         raise NotFound(
             f"{path.name} has no stage {stage!r}", fix="Repair it: gaia env setup", path=str(file)
         ) from error
+    for name in (str(file.parent.relative_to(path)), base["DATABASE_PATH"]):
+        if not _stays_inside(path, name):
+            raise Conflict(
+                f"{name} of {path.name} leads out of the checkout",
+                meaning="A stage writes only into its own environment, so it was not started.",
+                fix="Remove the symlink or the changed line, then repair it: gaia env setup",
+                path=str(path / name),
+            )
     variables = stage_variables(stage, base, gaia_yaml.read(path, stage))
     with suppress(OSError):  # a full disk must not keep a stage from starting
         _put_if_changed(file, assignments(variables).encode())

@@ -11,6 +11,7 @@ from argparse import Namespace
 from importlib import import_module
 
 from common.errors import GaiaError, Unavailable
+from common.text import plain
 from gaia_site.cli import fast
 from gaia_site.cli.words import normalise
 
@@ -51,13 +52,15 @@ def run(arguments: Namespace) -> int:
 
 def report(error: GaiaError, *, as_json: bool) -> int:
     """What happened, what it means, what to do; with --json also as an object on stdout. Returns: the exit code."""
+    code = error.exit_code
     if as_json:
         print(json.dumps({"error": error.as_dict()}, default=str), flush=True)
+    error = GaiaError(plain(error.what), meaning=plain(error.meaning), fix=plain(error.fix))
     first, *more = error.what.splitlines() or [""]
     sys.stderr.write(f"gaia: {first}\n")
     for line in [*more, *error.meaning.splitlines(), *error.fix.splitlines()]:
         sys.stderr.write(f"  {line.strip()}\n" if line in more else f"  {line}\n")
-    return error.exit_code
+    return code
 
 
 def _drop_what_cannot_be_written() -> None:

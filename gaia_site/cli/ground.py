@@ -10,9 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from common import config
-from common.errors import Cancelled, InvalidInput, Unavailable
+from common.errors import Cancelled, Conflict, InvalidInput, Unavailable
 from common.files import file_lock, write_atomic
 from common.home import gaia_home
+from common.text import plain
 
 _BASE = Path(__file__).resolve().parents[2]
 _ROOMS = ("events", "policy", "processes", "projects", "environments", "sessions")
@@ -43,6 +44,7 @@ def ready(*, console: bool = False) -> None:
             fix="\n".join(dict.fromkeys(problem.hint for problem in problems)),
         )
     _load_django(console)
+    _require_same_database()
     _migrate()
     from events.actor import act_as, os_user_actor
 
@@ -72,6 +74,24 @@ def _settings_module(wanted: str) -> str:
 def furnished() -> bool:
     """Whether this home has a database: before the first start there is nothing to show, and nothing to make for it."""
     return gaia_home().database.exists() or bool(config.load()["database.url"])
+
+
+def _require_same_database() -> None:
+    """A verb that looked into another database than the running daemon would tell and do the wrong things."""
+    from django.conf import settings
+
+    from gaia_site.databases import fingerprint
+    from processes.drivers.liveness import lock_held
+
+    run = gaia_home().run
+    with suppress(FileNotFoundError):
+        theirs = (run / "database").read_text(encoding="utf-8").strip()
+        if theirs != fingerprint(settings.DATABASES["default"]) and lock_held(run / "node.lock"):
+            raise Conflict(
+                "GAIA runs on another database than this command would use",
+                meaning="It was started with another database.url, or with GAIA_DATABASE_URL set differently.",
+                fix="Set it as it was then; better, write database.url into config.toml, where every command finds it.",
+            )
 
 
 def _migrate() -> None:
@@ -121,7 +141,7 @@ def _database_exists(database: dict[str, object]) -> bool:
 
 def say(text: str) -> None:
     """A line for the person at the terminal; data for programs goes to stdout alone."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(plain(text) + "\n")
     sys.stderr.flush()
 
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from common.errors import Conflict, InvalidInput, Unavailable
 from common.files import file_lock, write_json
 from common.home import gaia_home
+from common.text import plain
 from gaia_site.cli import fast
 from gaia_site.cli.ground import called_from, ready, say
 from processes.drivers.logs import tail
@@ -213,6 +214,7 @@ def _furnish(arguments: Namespace) -> None:
     from environments.actions.setup import plan_setup, request_setup
     from gaia_site.cli.following import finish
     from gaia_site.demo import demo_base_port, make_demo
+    from projects.actions import find
     from sessions.actions.start import start_fleet
 
     if arguments.demo:
@@ -223,7 +225,7 @@ def _furnish(arguments: Namespace) -> None:
     say(f"Setting up {len(plan.environments)} environments of {plan.project} in {plan.root} …")
     finish(request_setup(plan), detached=True)
     say("Starting the fleet …")
-    done = start_fleet()
+    done = start_fleet(project=find(plan.project))
     say(f"{len(done.started)} sessions started, {len(done.already)} already ran")
     if done.shells:
         say(f"{len(done.shells)} of them run a shell: their agent's CLI is not installed")
@@ -250,7 +252,7 @@ def _follow(console: dict[str, Any]) -> int:
         while platform.daemon_runs():
             for event in Event.objects.filter(id__gt=newest).order_by("id")[:200]:
                 newest = event.id
-                print(f"{event.at:%H:%M:%S} {event.message}", flush=True)
+                print(f"{event.at:%H:%M:%S} {plain(event.message)}", flush=True)
             connection.close()
             time.sleep(0.5)
         say("The daemon has ended.")

@@ -86,7 +86,7 @@ def request_operation(
     """
     if kind not in settings.GAIA_OPERATIONS:
         raise _unknown(kind)
-    known = _same_request(idempotency_key)
+    known = _same_request(idempotency_key, kind, params)
     if known is not None:
         return known
     fail_interrupted(subject)
@@ -106,7 +106,7 @@ def request_operation(
             if detached:
                 _request_process(operation)
     except IntegrityError as error:
-        known = _same_request(idempotency_key)  # two with the same key at the same time
+        known = _same_request(idempotency_key, kind, params)  # two with the same key at the same time
         if known is not None:
             return known
         other = Operation.objects.active().filter(subject=subject).first()
@@ -121,8 +121,17 @@ def request_operation(
     return operation
 
 
-def _same_request(idempotency_key: str | None) -> Operation | None:
-    return Operation.objects.filter(idempotency_key=idempotency_key).first() if idempotency_key else None
+def _same_request(idempotency_key: str | None, kind: str, params: Mapping[str, Any]) -> Operation | None:
+    """The operation a key stands for. Raises: Conflict when it was used for something else."""
+    known = Operation.objects.filter(idempotency_key=idempotency_key).first() if idempotency_key else None
+    if known is not None and (known.kind, known.params, known.actor) != (kind, dict(params), current_actor()):
+        raise Conflict(
+            f"the idempotency key {idempotency_key} was used for another request (operation {known.pk})",
+            meaning="Nothing was done.",
+            fix="Use a new key for each request; the same key only to repeat one.",
+            operation=known.pk,
+        )
+    return known
 
 
 def _unknown(kind: str) -> NotFound:

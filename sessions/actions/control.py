@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
+from django.conf import settings
 from django.db.models import Q
 
 from common.errors import Conflict, GaiaError, InvalidInput, NotFound
+from common.files import file_lock
 from environments.models import Environment
 from events import log
 from sessions.actions.record import record_stopped, request_stop
@@ -19,6 +22,7 @@ from sessions.states import Runs
 
 MAX_TEXT = 200_000  # characters
 MAX_LINES = 50_000
+_KEYBOARD_WAIT_S = 10.0
 _LONGEST_ENTER_DELAY_S = 0.5  # for an agent whose provider's file is gone or has a mistake
 
 
@@ -98,7 +102,8 @@ def send_keys(session: Session, text: str, *, enter: bool = True) -> None:
             fix="Put it into a file and name the file.",
         )
     delay = _enter_delay(session) if enter and text else 0.0
-    tmux_server().send_keys(_running_pane(session), text, enter=enter, enter_delay=delay)
+    with _keyboard(session):
+        tmux_server().send_keys(_running_pane(session), text, enter=enter, enter_delay=delay)
     count = f"{len(text)} characters" if text else "Enter"
     with log.atomic():
         log.emit("session.keys_sent", subject=session.key, message=f"{count} went to {session.name}")
@@ -109,9 +114,16 @@ def send_key(session: Session, key: str) -> None:
 
     Raises: Conflict when nothing runs there; InvalidInput for a key that is not on the list.
     """
-    tmux_server().send_key(_running_pane(session), key)
+    with _keyboard(session):
+        tmux_server().send_key(_running_pane(session), key)
     with log.atomic():
         log.emit("session.key_sent", subject=session.key, message=f"{key} was pressed in {session.name}", key=key)
+
+
+def _keyboard(session: Session) -> AbstractContextManager[None]:
+    """One at a time types into a session: two texts whose Enter comes later would become one prompt (invariant 6)."""
+    path = settings.GAIA.home.locks / f"keyboard-{session.gaia_id}.lock"
+    return file_lock(path, timeout=_KEYBOARD_WAIT_S, what=f"the keyboard of {session.name}")
 
 
 def capture(session: Session, *, lines: int = 0, ansi: bool = False) -> str:

@@ -120,11 +120,14 @@ def record_renamed(session: Session, name: str) -> bool:
 
 def request_stop(sessions: Iterable[Session]) -> None:
     """Somebody is about to end them: whoever sees one vanish knows why, and whoever comes later finishes it."""
-    chosen = list(sessions)
     now = timezone.now()
-    Session.objects.live().filter(pk__in=[session.pk for session in chosen]).update(stop_requested_at=now)
-    for session in chosen:
-        session.stop_requested_at = now
+    with log.atomic():
+        for session in sessions:
+            live = Session.objects.live().filter(pk=session.pk, stop_requested_at=None)
+            if live.update(stop_requested_at=now):
+                session.stop_requested_at = now
+                told = f"Stop of session {session.name} was asked for"
+                log.emit("session.stop_requested", subject=session.key, message=told, gaia_id=session.gaia_id)
 
 
 def _move(

@@ -185,7 +185,8 @@ def _taken(name: str) -> Conflict:
 
 
 def _environments(project: Project | None) -> dict[str, Environment]:
-    chosen = project or Project.objects.order_by("-id").first()
+    living = Project.objects.filter(environments__state__in=ENVIRONMENT_ACTIVE).order_by("-id")
+    chosen = project or living.first()
     if chosen is None:
         return {}
     return {each.name: each for each in chosen.environments.filter(state__in=ENVIRONMENT_ACTIVE)}

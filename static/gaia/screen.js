@@ -28,6 +28,8 @@ function follow(element, read) {
 }
 
 async function readScreen(element) {
+  // the session has ended: what stands here now, buttons included, is another page
+  if (document.querySelector("[data-over]")) return location.reload();
   const response = await fetch(element.dataset.screen, { headers: { Accept: "application/json" }, cache: "no-store" });
   const told = document.getElementById("screen-told");
   if (response.status === 401 || response.status === 403) return location.reload();

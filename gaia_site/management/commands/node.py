@@ -7,13 +7,16 @@ import sys
 from contextlib import ExitStack
 from typing import Any, NoReturn
 
+from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from common.errors import Conflict, Unavailable
-from common.files import file_lock
+from common.files import file_lock, write_atomic
 from common.home import gaia_home
 from events.actor import acting_as
 from gaia_site import node as wiring
+from gaia_site.databases import fingerprint
+from gaia_site.schedules import ensure_schedules
 from processes.actions.nodes import ensure_node, node_name
 from processes.daemon import Daemon
 
@@ -42,8 +45,11 @@ class Command(BaseCommand):
         raise SystemExit(code)
 
     def _run(self) -> None:
+        # whoever comes with other settings is told instead of shown another database's emptiness
+        write_atomic(gaia_home().run / "database", fingerprint(settings.DATABASES["default"]))
         with acting_as(f"node:{node_name()}"):
             node = ensure_node()
+            ensure_schedules()
         asyncio.run(Daemon(node, wiring.loops(node)).run())
         # Threads that wait for git, tmux or a process that is being ended need not be waited for: whatever they do
         # survives a kill -9, so it survives this, and the next daemon does the rest.
