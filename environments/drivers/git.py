@@ -88,6 +88,7 @@ _FIXES = (
     ("could not read Username", "Give git a credential helper or a token for this address."),
     ("Authentication failed", "Check the token or password that git uses for this address."),
     ("Permission denied", "Give your user the right to read and write there."),
+    ("unable to write file", "Is the disk full? Free some space on it and run this again."),  # git says no more
     ("Could not resolve host", "Check the address and the network."),
 )
 

@@ -39,6 +39,11 @@ def told(said: Said, code: int, *parts: str) -> None:
         assert part in said.err, said.err
 
 
+def own_home(tmp_path: Path) -> dict[str, str]:
+    """A home and database of its own: without its capabilities, root may not use another user's PostgreSQL socket."""
+    return {"GAIA_HOME": str(tmp_path / "home"), "GAIA_DATABASE_URL": ""}
+
+
 def nothing_written() -> None:
     """No project, environment, lease, operation or event, and no hub."""
     for model in (Project, Environment, PortLease, Operation):
@@ -98,14 +103,14 @@ def test_a_source_that_does_not_exist(place: Place, post: Callable[..., Any]) ->
     nothing_written()
 
 
-def test_a_source_that_may_not_be_read(place: Place) -> None:
+def test_a_source_that_may_not_be_read(place: Place, tmp_path: Path) -> None:
     place.source.chmod(0)
 
-    said = place.gaia("env", "setup", "--source", place.source, before=UNPRIVILEGED)
+    said = place.gaia("env", "setup", "--source", place.source, before=UNPRIVILEGED, env=own_home(tmp_path))
 
     place.source.chmod(0o755)
     told(said, 5, "may not be read", "Give your user the right")
-    nothing_written()
+    assert list((tmp_path / "home/hubs").iterdir()) == []
 
 
 @pytest.mark.parametrize("source", ["ext::sh -c 'touch %s'", "-u./touch", "--upload-pack=touch", "fd::17", "a\nb", ""])
@@ -267,12 +272,12 @@ def test_a_checkout_of_another_gaia(place: Place, tmp_path: Path) -> None:
 def test_a_root_that_may_not_be_written(place: Place, tmp_path: Path) -> None:
     (tmp_path / "theirs").mkdir(mode=0o500)
 
-    said = place.gaia(
-        "env", "setup", "--source", place.source, "--root", tmp_path / "theirs/deep", before=UNPRIVILEGED
-    )  # fmt: skip
+    words = ("env", "setup", "--source", place.source, "--root", tmp_path / "theirs/deep")
+
+    said = place.gaia(*words, before=UNPRIVILEGED, env=own_home(tmp_path))
 
     told(said, 5, f"{tmp_path / 'theirs'} may not be written", "--root")
-    nothing_written()
+    assert list((tmp_path / "home/hubs").iterdir()) == []
 
 
 def test_a_root_that_is_a_file(place: Place, post: Callable[..., Any]) -> None:

@@ -45,7 +45,9 @@ def files_below(*places: Path) -> dict[str, Any]:
 def rows() -> str:
     """All that is on record of environments; when git was asked last may change."""
     kept = [*Project.objects.all(), *Environment.objects.all(), *Stage.objects.all(), *PortLease.objects.all()]
-    return str(serialize("json", kept)) + str(list(GitSnapshot.objects.values_list("environment", "branch", "head")))
+    return str(serialize("json", kept)) + str(
+        list(GitSnapshot.objects.order_by("id").values_list("environment", "branch", "head"))
+    )
 
 
 def test_five_environments_with_branches_stages_ports_and_databases(place: Place) -> None:
