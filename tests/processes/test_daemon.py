@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import socket
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from events.models import Event
 from processes.actions import processes as actions
@@ -138,6 +140,27 @@ def until_within(seconds: float, question: Callable[[], Any]) -> None:
         time.sleep(0.01)
 
 
+def test_nothing_can_be_written_for_a_while(daemon: Daemon, request_sh: Any, until: Until, tmp_path: Path) -> None:
+    """As on a full disk, every write of the daemon to a file fails; when that is over it makes up for it by itself."""
+    process = request_sh("while ! [ -e end ]; do sleep 0.01; done; exit 9")
+    daemon.start()
+    until(lambda: state(process) == ProcessState.RUNNING)
+    _, hard = resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (0, hard))
+    (tmp_path / "end").touch()
+    until(lambda: not running(process.pid))
+    if connection.vendor == "sqlite":
+        assert state(process) == ProcessState.RUNNING
+    resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (hard, hard))
+    until(lambda: state(process) == ProcessState.EXITED)
+    assert (process.exit_code, process.exit_source) == (9, "wait")
+    assert [event.kind for event in Event.objects.filter(subject="test/one").order_by("id")] == [
+        "process.requested",
+        "process.started",
+        "process.exited",
+    ]
+
+
 def test_killed_at_random_moments_everything_runs_once(
     daemon: Daemon, request_sh: Any, until: Until, tmp_path: Path
 ) -> None:
@@ -206,8 +229,6 @@ def connections_of(pid: int) -> int:
     files = sum(target.endswith(".sqlite3") for target in targets)
     if files:
         return files
-    from django.db import connection
-
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
         return int(cursor.fetchone()[0]) - 1
