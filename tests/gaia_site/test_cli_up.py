@@ -164,7 +164,8 @@ def test_environments_from_the_command_line(cli: CommandLine, tmp_path: Path, ba
         subprocess.run(["git", *author, *words], cwd=source, check=True, timeout=30)
     planned = cli("env", "setup", "--count", "2", "--base-port", str(base_port), "--dry-run", cwd=source)
     assert planned.lines[-1] == "Nothing was done (--dry-run)."
-    assert "--detach needs the daemon" in cli("env", "setup", "--count", "2", "--detach", cwd=source).mistake(6)[0]
+    detached = cli("env", "setup", "--base-port", str(base_port), "--detach", cwd=source)
+    assert "--detach needs the daemon" in detached.mistake(6)[0]
     made = cli("env", "setup", "--count", "2", "--base-port", str(base_port), cwd=source)
     assert made.code == 0, made
     assert cli("env", "setup", "--count", "2", "--json").data["created"] == []

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sessions.drivers.tmux import TmuxServer
+from tests.sessions.drivers.waiting import until
 
 
 @dataclass(frozen=True)
@@ -37,3 +38,10 @@ def install(directory: Path, name: str, script: str = 'while read -r line; do ec
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
     return program
+
+
+def stands_in(pid: int | None) -> Path:
+    """The directory a pane's program works in; tmux answers before the program has gone there."""
+    link = Path(f"/proc/{pid}/cwd")
+    until(lambda: str(link.readlink()) != "/")
+    return link.readlink()

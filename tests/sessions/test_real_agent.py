@@ -19,7 +19,7 @@ from sessions.drivers.tmux import TmuxServer
 from sessions.server import tmux_server
 from tests.endpoints import client_of
 from tests.gaia_site.command_line import CommandLine
-from tests.sessions.by_hand import Tmux
+from tests.sessions.by_hand import Tmux, stands_in
 from tests.sessions.drivers.waiting import until
 
 BUILD = Path(__file__).resolve().parents[2] / "build" / "clis"
@@ -103,7 +103,7 @@ def test_on_the_path_it_runs_in_its_environment(
         session = control.find(f"dev{number}_worker")
         assert (session.runs, session.reason) == ("agent", "")
         until(lambda of=session: "Gemini CLI v" in control.capture(of), seconds=SECONDS)
-        assert os.readlink(f"/proc/{session.pane_pid}/cwd") == environment.path
+        assert str(stands_in(session.pane_pid)) == environment.path
         words = Path(f"/proc/{session.pane_pid}/cmdline").read_bytes().split(b"\0")
         assert words[1].decode() == str(configured / "gemini")
     worker = control.find("dev1_worker")
@@ -128,7 +128,7 @@ def test_without_it_every_door_says_that_a_shell_runs(
     assert start.start_fleet().shells == {"dev1_worker": why, "dev2_worker": why}
     worker = control.find("dev1_worker")
     until(lambda: why in control.capture(worker))
-    assert os.readlink(f"/proc/{worker.pane_pid}/cwd") == environments[0].path
+    assert str(stands_in(worker.pane_pid)) == environments[0].path
     api = client_of(operator.token)
     for shown in (
         api.get("/api/orchestration/sessions/").json()[0],

@@ -22,7 +22,7 @@ from sessions.models import Session
 from sessions.overview import sessions_overview
 from sessions.server import changing, tmux_server
 from sessions.states import Runs, SessionState
-from tests.sessions.by_hand import Tmux, install
+from tests.sessions.by_hand import Tmux, install, stands_in
 from tests.sessions.drivers.waiting import until
 
 MANAGE = Path(settings.BASE_DIR, "manage.py")
@@ -106,10 +106,10 @@ def test_workers_stand_in_their_environments(
     for number in (1, 2, 3):
         row = rows[f"dev{number}_worker"]
         assert row.environment == environments[number - 1]
-        assert os.readlink(f"/proc/{row.pane_pid}/cwd") == environments[number - 1].path
+        assert str(stands_in(row.pane_pid)) == environments[number - 1].path
     assert rows["dev5_worker"].environment is None
     own = settings.GAIA.home.root / "workspaces" / "dev5_worker"
-    assert os.readlink(f"/proc/{rows['dev5_worker'].pane_pid}/cwd") == str(own)
+    assert str(stands_in(rows["dev5_worker"].pane_pid)) == str(own)
     assert own.stat().st_mode & 0o777 == 0o700
 
 
@@ -261,9 +261,9 @@ def test_create(acting: str, tmux: Tmux, make_environments: Callable[..., list[E
     [environment] = make_environments(1)
     made = start.create("mine", provider="system", role="notes", environment=environment)
     assert (made.state, made.environment, made.cwd) == (SessionState.RUNNING, environment, environment.path)
-    assert os.readlink(f"/proc/{made.pane_pid}/cwd") == environment.path
+    assert str(stands_in(made.pane_pid)) == environment.path
     other = start.create("other", cwd=str(tmp_path))
-    assert os.readlink(f"/proc/{other.pane_pid}/cwd") == str(tmp_path)
+    assert str(stands_in(other.pane_pid)) == str(tmp_path)
     assert tmux.names() == ["mine", "other"]
 
 
@@ -319,7 +319,7 @@ def test_an_agent_on_the_path_runs_in_its_environment(
     worker, reviewer, shell = (control.find(name) for name in ("dev1_worker", "pr_review1", "pr_impl1"))
     assert (worker.runs, worker.argv, worker.reason) == (Runs.AGENT, [str(program)], "")
     assert (reviewer.runs, reviewer.argv[0]) == (Runs.AGENT, str(agents / "claude"))
-    assert os.readlink(f"/proc/{worker.pane_pid}/cwd") == environments[0].path
+    assert str(stands_in(worker.pane_pid)) == environments[0].path
     control.send_keys(worker, "hello")
     until(lambda: "got: hello" in control.capture(worker))
     reconcile.look()
