@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from common.errors import Conflict, NotFound
 from common.files import file_lock
+from events.actor import acting_as
 from events.models import Event
 from processes.actions import operations
 from processes.actions import processes as processes_
@@ -146,15 +147,18 @@ def test_twenty_ask_at_once_and_one_operation_comes_of_it(node: Node) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_the_same_key_is_the_same_request(node: Node) -> None:
-    def request(_: int) -> Operation:
-        return request_operation(
-            "test.count", "Count", subject="project/demo", params={"to": 1}, idempotency_key="retry-7"
-        )
+    def request(_: int, to: int = 1) -> Operation:
+        with acting_as("user:tester"):
+            return request_operation(
+                "test.count", "Count", subject="project/demo", params={"to": to}, idempotency_key="retry-7"
+            )
 
     results = all_at_once(20, request)
-    assert {result.pk for result in results} == {Operation.objects.get().pk}, results
+    assert {getattr(result, "pk", result) for result in results} == {Operation.objects.get().pk}
     run_operation(results[0].pk)
     assert request(0).pk == results[0].pk, "after its end, too"
+    with pytest.raises(Conflict, match="was used for another request"):
+        request(0, to=2)
     assert Operation.objects.count() == Process.objects.count() == 1
 
 
