@@ -8,7 +8,7 @@ from django.http import QueryDict
 
 from common.errors import InvalidInput
 
-_LONGEST_ID = 19  # digits: more does not fit into an id, and Python refuses to read thousands
+_LONGEST_ID = 19  # digits; Python refuses to read thousands of them
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Subscription:
         Raises: InvalidInput when the id is not a number, or a prefix is not text.
         """
         text = last_event_id.strip() or query.get("after", "").strip()
-        if text and not (text.isascii() and text.isdigit() and len(text) < _LONGEST_ID):
+        if text and not (text.isascii() and text.isdigit() and len(text) <= _LONGEST_ID):
             raise InvalidInput(f"after is {text!r}", fix="Give the id of the last event you have, or leave it out.")
         return cls(int(text) if text else None, _prefixes(query, "kind"), _prefixes(query, "subject"))
 
