@@ -8,7 +8,7 @@ from django.http import QueryDict
 
 from common.errors import InvalidInput
 
-_LONGEST_ID = 19  # digits; Python refuses to read thousands of them
+_LONGEST_ID = 100  # digits; Python refuses to read thousands of them
 
 
 @dataclass(frozen=True)
