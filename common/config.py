@@ -130,13 +130,6 @@ def _count(value: Any) -> int:
     return number
 
 
-def _words(value: Any) -> tuple[str, ...]:
-    items = value.split(",") if isinstance(value, str) else value
-    if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
-        raise InvalidInput(f"expected a list of words, got {value!r}")
-    return tuple(item.strip() for item in items if item.strip())
-
-
 def _bool(value: Any) -> bool:
     if isinstance(value, bool):
         return value

@@ -149,9 +149,6 @@ class ProcessReconciler:
         else:
             self._start(process)
 
-    def _may_still_show(self, process: Process) -> bool:
-        return self._clock() < self._unclear.setdefault(process.pk, self._clock() + _UNCLEAR_S)
-
     def _start(self, process: Process) -> None:
         try:
             if process.port is not None and (holder := ports.holder(process.port)) is not None:

@@ -17,10 +17,10 @@ from events.console.filters import NeedsFilter, StateFilter, ValuesFilter
 from events.console.verbs import done
 from events.models import Event
 from sessions.actions import control, start
+from sessions.configured import providers
 from sessions.forms import NewSessionForm
 from sessions.models import Session
 from sessions.overview import sessions_overview
-from sessions.providers import load_providers
 from sessions.states import SESSION_ACTIVE, SESSION_TERMINAL, Runs, SessionState
 
 LIST = "admin:gaia_sessions_session_changelist"
@@ -52,7 +52,7 @@ class ProviderFilter(ValuesFilter):
     title = parameter_name = "provider"
 
     def titles(self) -> dict[str, str]:
-        return {name: name for name in load_providers()}
+        return {name: name for name in providers()}
 
 
 class RunsFilter(ValuesFilter):

@@ -10,7 +10,8 @@ from environments.actions.stages import find_environment
 from environments.models import Environment
 from environments.states import ENVIRONMENT_ACTIVE
 from sessions.actions import start
-from sessions.providers import SYSTEM, load_providers
+from sessions.configured import providers
+from sessions.providers import SYSTEM
 
 
 class NewSessionForm(forms.Form):
@@ -27,7 +28,7 @@ class NewSessionForm(forms.Form):
         self.label_suffix = ""
         live = Environment.objects.filter(state__in=ENVIRONMENT_ACTIVE).select_related("project")
         choices: dict[str, list[tuple[str, str]]] = {
-            "provider": [(name, provider.label) for name, provider in load_providers().items()],
+            "provider": [(name, provider.label) for name, provider in providers().items()],
             "group": [(group.key, group.label) for group in start.fleet().groups],
             "environment": [("", "none: a directory of its own"), *((each.directory, each.directory) for each in live)],
         }

@@ -68,7 +68,9 @@ def _registered(project: str | None) -> Project | None:
     """The project named, or the only one there is."""
     if project is not None:
         return Project.objects.filter(name=project).first()
-    projects = list(Project.objects.all()[:2])
+    # one whose environments were all removed is only a memory: it does not stand in the way of the other
+    projects = list(Project.objects.filter(environments__state__in=ENVIRONMENT_ACTIVE).distinct()[:2])
+    projects = projects or list(Project.objects.all()[:2])
     return projects[0] if len(projects) == 1 else None
 
 
