@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -54,11 +54,14 @@ def move_to_trash(path: Path, trash: Path, *, now: datetime | None = None) -> Pa
     return place
 
 
-def purge_trash(trash: Path, older_than_s: float, now: datetime) -> tuple[Path, ...]:
+def purge_trash(
+    trash: Path, older_than_s: float, now: datetime, *, failed: Callable[[Path, OSError], None] | None = None
+) -> tuple[Path, ...]:
     """Remove what has lain in the trash for longer; names that are not of its making are left alone.
 
     Args:
         older_than_s: seconds.
+        failed: told what could not be removed; the rest is removed all the same. Without it, the first failure ends it.
 
     Returns: what was removed.
     """
@@ -69,8 +72,14 @@ def purge_trash(trash: Path, older_than_s: float, now: datetime) -> tuple[Path, 
             continue
         when = datetime.strptime(entry["when"], _STAMP).replace(tzinfo=UTC)
         if (now - when).total_seconds() > older_than_s:
-            remove_tree(place)
-            removed.append(place)
+            try:
+                remove_tree(place)
+            except OSError as error:
+                if failed is None:
+                    raise
+                failed(place, error)
+            else:
+                removed.append(place)
     return tuple(removed)
 
 

@@ -185,8 +185,10 @@ def _told_removed(removed: list[dict[str, Any]] | None) -> None:
             print(f"  {each['name']}: its work is salvaged as {each['salvage']['name']}. Bring it back with:")
             for line in each["salvage"]["restore_command"].splitlines():
                 print(f"    {line}")
-        else:
+        elif each["trash"]:
             print(f"  {each['name']}: it had no work that the hub does not have")
+        else:
+            print(f"  {each['name']}: its checkout was not there any more")
         if each["trash"]:
             print(f"    the tree lies in {each['trash']}")
         if each["left"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import os
 import subprocess
 from collections.abc import Iterator
@@ -425,6 +426,30 @@ def test_the_trash_is_purged_after_seven_days(place: Place, removed_at: datetime
     assert (settings.GAIA.home.trash / "somebody's").is_dir()
     [event] = Event.objects.filter(kind="trash.purged")
     assert (event.actor, event.data) == ("jobs:purge-trash", {"purged": [str(trash)]})
+
+
+def test_what_cannot_be_purged_does_not_keep_the_rest(
+    place: Place, removed_at: datetime.datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.set_up(2)
+    stuck, other = (Path(removed["trash"]) for removed in place.clean())
+    rmdir = os.rmdir
+
+    def busy(path: str, **options: object) -> None:
+        """As when a disk is mounted there."""
+        if str(path) == str(stuck):
+            raise OSError(errno.EBUSY, "Device or resource busy", str(path))
+        rmdir(path, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "rmdir", busy)
+    with time_machine.travel(removed_at + datetime.timedelta(days=8)):
+        assert purge() == 1
+
+    assert not other.exists()
+    assert stuck.is_dir()
+    told = Event.objects.get(kind="trash.stuck")
+    assert (told.level, told.data) == ("error", {"path": str(stuck)})
+    assert "Device or resource busy" in told.message
 
 
 def test_the_days_in_the_trash_are_a_setting(
