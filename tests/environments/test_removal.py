@@ -481,6 +481,7 @@ def test_a_daemon_removes_too(place: Place, start_daemon: object) -> None:
 
 def test_sessions_that_work_in_it_end_and_others_go_on(place: Place) -> None:
     place.set_up(2)
+    name = settings.GAIA.home.tmux_socket_name
     try:
         for number in (1, 2):
             made = place.gaia("session", "create", f"worker{number}", "--environment", f"dev{number}")
@@ -490,11 +491,9 @@ def test_sessions_that_work_in_it_end_and_others_go_on(place: Place) -> None:
 
         assert said.code == 0, said.err
         listed = subprocess.run(
-            ["tmux", "-L", settings.GAIA.home.tmux_socket_name, "list-sessions", "-F", "#{session_name}"],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
+            ["tmux", "-L", name, "list-sessions", "-F", "#{session_name}"], capture_output=True, text=True, check=True
+        )
         assert listed.stdout.split() == ["worker2"]
     finally:
-        subprocess.run(
-            ["tmux", "-L", settings.GAIA.home.tmux_socket_name, "kill-server"], capture_output=True, check=False
-        )
+        subprocess.run(["tmux", "-L", name, "kill-server"], capture_output=True, check=False)
+        Path(os.environ.get("TMUX_TMPDIR", "/tmp"), f"tmux-{os.getuid()}", name).unlink(missing_ok=True)
