@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import datetime
-import errno
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import time_machine
 from django.conf import settings
 
-from environments.actions.salvages import list_salvages
 from environments.actions.setup import request_clean
-from environments.jobs import purge
 from environments.models import Environment
 from environments.signals import environment_removing
 from environments.states import EnvironmentState
@@ -25,152 +19,9 @@ from processes.drivers.liveness import identify
 from processes.models import Operation, PortLease
 from processes.states import OperationState, ProcessState
 from projects.actions import find
-from tests.environments.drivers.repositories import commit, git, make_repository, snapshot_of
+from tests.environments.drivers.repositories import commit, make_repository, snapshot_of
 from tests.environments.places import Place, processes_of, until
-
-
-def work_in(path: Path) -> dict[str, str]:
-    """A commit that nobody has, a staged, an uncommitted and an untracked file; what `files_of` says of it."""
-    commit(path, {"committed.txt": "in a commit\n"}, "unpushed")
-    (path / "staged.txt").write_text("staged\n")
-    git(path, "add", "staged.txt")
-    (path / "README.md").write_text("changed\n")
-    (path / "notes").mkdir()
-    (path / "notes/untracked.txt").write_text("nobody knows it\n")
-    return files_of(path)
-
-
-def files_of(path: Path) -> dict[str, str]:
-    """What git says of a checkout, and what its files hold."""
-    names = git(path, "ls-files", "--cached", "--others", "--exclude-standard").splitlines()
-    found = {name: (path / name).read_text() for name in names}
-    return {**found, "HEAD": git(path, "log", "-1", "--format=%H %s"), "status": git(path, "status", "--porcelain")}
-
-
-def run_in_sh(command: str, directory: Path) -> None:
-    """Run what was printed in a plain shell."""
-    done = subprocess.run(["sh", "-c", command], cwd=directory, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-# -- bringing work back
-
-
-def test_the_printed_command_brings_everything_back(place: Place, tmp_path: Path) -> None:
-    place.set_up(2)
-    before = work_in(place.path(1))
-
-    said = place.gaia("env", "clean")
-
-    assert said.code == 0, said.err
-    assert not place.path(1).exists()
-    lines = said.out.splitlines()
-    first = next(number for number, line in enumerate(lines) if line.startswith("    (set -e"))
-    last = next(number for number, line in enumerate(lines) if number >= first and line.endswith(")"))
-    run_in_sh("\n".join(lines[first : last + 1]), tmp_path)
-    assert files_of(place.path(1)) == before
-    assert "shop-dev2: it had no work that the hub does not have" in said.out
-    # what the command made is an environment again
-    assert place.set_up(2)["created"] == ["dev2"]
-    assert files_of(place.path(1)) == before
-
-
-def test_gaia_brings_everything_back(place: Place) -> None:
-    place.set_up(1)
-    before = work_in(place.path(1))
-    place.clean()
-    place.set_up(1)
-
-    listed = place.gaia("env", "restore")
-    name = listed.out.split()[0]
-    said = place.gaia("env", "restore", name)
-
-    assert listed.code == said.code == 0
-    assert name.startswith("shop-dev1-")
-    assert "heads/env/dev1, worktree" in listed.out
-    assert files_of(place.path(1)) == before
-    assert Event.objects.filter(kind="salvage.restored", subject="project/shop").count() == 1
-
-
-def test_the_command_works_in_an_environment_that_was_made_again(place: Place, tmp_path: Path) -> None:
-    place.set_up(1)
-    before = work_in(place.path(1))
-    [removed] = place.clean()
-    place.set_up(1)
-
-    run_in_sh(removed["salvage"]["restore_command"], tmp_path)
-
-    assert files_of(place.path(1)) == before
-
-
-def test_a_detached_head_and_a_stash(place: Place, tmp_path: Path) -> None:
-    place.set_up(1)
-    path = place.path(1)
-    (path / "README.md").write_text("for later\n")
-    git(path, "stash", "push", "-q", "-m", "later")
-    git(path, "checkout", "-q", "--detach")
-    detached = commit(path, {"lone.txt": "on no branch\n"})
-
-    [removed] = place.clean()
-    run_in_sh(removed["salvage"]["restore_command"], tmp_path)
-
-    assert git(path, "rev-parse", "HEAD") == detached
-    assert git(path, "show", "stash@{0}:README.md") == "for later"
-
-
-def test_restoring_is_refused_where_work_could_get_mixed_up(place: Place) -> None:
-    place.set_up(1)
-    work_in(place.path(1))
-    [removed] = place.clean()
-    name = removed["salvage"]["name"]
-
-    gone = place.gaia("env", "restore", name)
-    place.set_up(1)
-    (place.path(1) / "README.md").write_text("new work\n")
-    dirty = place.gaia("env", "restore", name)
-    unknown = place.gaia("env", "restore", "shop-dev1-20000101T000000Z")
-    nowhere = place.gaia("env", "restore", name, "--into", "nowhere")
-
-    assert (gone.code, dirty.code, unknown.code, nowhere.code) == (3, 4, 3, 2)
-    assert "gaia env setup" in gone.err
-    assert "uncommitted work" in dirty.err
-    assert "gaia env restore lists them" in unknown.err
-    assert "nowhere is not a directory" in nowhere.err
-    assert (place.path(1) / "README.md").read_text() == "new work\n"
-
-
-def test_salvages_outlive_everything(place: Place) -> None:
-    place.set_up(1)
-    work_in(place.path(1))
-    [first] = place.clean()
-    refs = first["salvage"]["refs"]
-    place.set_up(1)
-    commit(place.source, {"new.txt": "the source moves on\n"})
-    place.set_up(1)
-    work_in(place.path(1))
-    [second] = place.clean()
-
-    hub = settings.GAIA.home.hubs / "shop.git"
-    listed = list_salvages()
-    assert [each["name"] for each in listed] == sorted([first["salvage"]["name"], second["salvage"]["name"]])
-    assert listed[0]["restore_command"] == first["salvage"]["restore_command"]
-    for ref, sha in refs.items():
-        assert git(hub, "rev-parse", f"refs/salvage/{first['salvage']['name']}/{ref}") == sha
-
-
-def test_a_checkout_deleted_by_hand_does_not_touch_what_was_salvaged(place: Place) -> None:
-    place.set_up(1)
-    work_in(place.path(1))
-    place.clean()
-    place.set_up(1)
-    before = git(settings.GAIA.home.hubs / "shop.git", "for-each-ref", "refs/salvage")
-    subprocess.run(["rm", "-rf", place.path(1)], check=True)
-
-    assert place.set_up(1)["created"] == ["dev1"]
-
-    assert before
-    assert git(settings.GAIA.home.hubs / "shop.git", "for-each-ref", "refs/salvage") == before
-
+from tests.environments.work import files_of, run_in_sh, work_in
 
 # -- what goes with an environment
 
@@ -396,71 +247,6 @@ def test_a_cancelled_removal_tells_what_was_removed(place: Place) -> None:
     assert [each["name"] for each in removed] == ["shop-dev1"]
     assert removed[0]["salvage"]["restore_command"]
     assert place.environment(2).state == place.environment(3).state == EnvironmentState.READY
-
-
-# -- the trash
-
-
-@pytest.fixture
-def removed_at() -> Iterator[datetime.datetime]:
-    """Everything is removed at this moment."""
-    moment = datetime.datetime(2030, 1, 1, 12, tzinfo=datetime.UTC)
-    with time_machine.travel(moment, tick=True):
-        yield moment
-
-
-def test_the_trash_is_purged_after_seven_days(place: Place, removed_at: datetime.datetime) -> None:
-    place.set_up(1)
-    [removed] = place.clean()
-    trash = Path(removed["trash"])
-    (settings.GAIA.home.trash / "somebody's").mkdir()
-
-    with time_machine.travel(removed_at + datetime.timedelta(days=6, hours=23)):
-        assert purge() == 0
-        assert trash.is_dir()
-    with time_machine.travel(removed_at + datetime.timedelta(days=7, hours=1)):
-        assert purge() == 1
-        assert purge() == 0
-
-    assert not trash.exists()
-    assert (settings.GAIA.home.trash / "somebody's").is_dir()
-    [event] = Event.objects.filter(kind="trash.purged")
-    assert (event.actor, event.data) == ("jobs:purge-trash", {"purged": [str(trash)]})
-
-
-def test_what_cannot_be_purged_does_not_keep_the_rest(
-    place: Place, removed_at: datetime.datetime, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    place.set_up(2)
-    stuck, other = (Path(removed["trash"]) for removed in place.clean())
-    rmdir = os.rmdir
-
-    def busy(path: str, **options: object) -> None:
-        """As when a disk is mounted there."""
-        if str(path) == str(stuck):
-            raise OSError(errno.EBUSY, "Device or resource busy", str(path))
-        rmdir(path, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(os, "rmdir", busy)
-    with time_machine.travel(removed_at + datetime.timedelta(days=8)):
-        assert purge() == 1
-
-    assert not other.exists()
-    assert stuck.is_dir()
-    told = Event.objects.get(kind="trash.stuck")
-    assert (told.level, told.data) == ("error", {"path": str(stuck)})
-    assert "Device or resource busy" in told.message
-
-
-def test_the_days_in_the_trash_are_a_setting(
-    place: Place, removed_at: datetime.datetime, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(settings.GAIA.values, "environments.trash_days", 1)  # type: ignore[arg-type]
-    place.set_up(1)
-    place.clean()
-
-    with time_machine.travel(removed_at + datetime.timedelta(days=1, hours=1)):
-        assert purge() == 1
 
 
 def test_a_daemon_removes_too(place: Place, start_daemon: object) -> None:
