@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     from common.home import Home
     from policy.models import User
     from tests.live import Web
+
+# Whoever started this may ignore signals (nohup does), and everything the tests start would, too.
+for _number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, signal.SIG_DFL)
 
 # The settings read the environment when they are imported, and make the home. So this happens first of all: nothing
 # of the developer's own GAIA is seen or touched. Short names, because sockets' paths may have 107 characters.

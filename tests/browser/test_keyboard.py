@@ -120,6 +120,8 @@ def test_an_id_is_copied(visit: Callable[..., Visit]) -> None:
 
 def test_filters_are_in_the_address(visit: Callable[..., Visit]) -> None:
     page = visit().go("/admin/gaia_sessions/session/")
+    there = page.locator("tbody tr").count()
+    assert there > 20
     page.locator('[data-filter="provider"] summary').click()
     page.get_by_role("link", name="codex", exact=True).click()
     expect(page.locator("tbody tr")).to_have_count(4)
@@ -130,4 +132,4 @@ def test_filters_are_in_the_address(visit: Callable[..., Visit]) -> None:
     expect(page.locator("th[aria-sort=ascending]")).to_contain_text("Name")
     assert "provider=codex" in page.url
     page.get_by_role("link", name="Clear", exact=True).click()
-    expect(page.locator("tbody tr")).to_have_count(26)
+    expect(page.locator("tbody tr")).to_have_count(there)
