@@ -17,7 +17,7 @@ import pytest
 from common.home import gaia_home
 from processes.models import Operation
 from tests.gaia_site.command_line import CommandLine
-from tests.installation import Gaia
+from tests.installation import Gaia, until
 
 
 @pytest.fixture
@@ -45,6 +45,7 @@ def test_the_pictures_say_the_same_with_the_console_up_and_down(
 ) -> None:
     assert set(demo) == {"url", "username", "password", "token"}
     cli("env", "launch", "dev2", "qa")
+    until(lambda: all(one["title"] for group in cli("group-status", "--json").data for one in group["sessions"]))
     groups, whole = cli("group-status", "--json").data, cli("multi-env-status", "--json").data
     assert whole["totals"] == {"environments": 5, "stages": 15, "sessions": 26}
     assert steady(whole["groups"]) == steady(groups)
