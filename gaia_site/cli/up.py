@@ -28,6 +28,7 @@ _READY_S = 60.0
 _FIRST_WEB_S = 10.0
 _ROOM_BYTES = 1_000_000
 _TRIES = 4  # starts of the console that may fail before that is called a failure
+_OTHER_PORT = "Stop that process, or choose another port: gaia up --port 8090."
 _CLI_TOKEN = "gaia command line"  # noqa: S105  a name
 _CLI_TOKEN_DAYS = 365
 
@@ -120,7 +121,7 @@ def _choose_port(node: Node, wanted: int | None) -> int:
     chosen = int(there or wanted or settings.GAIA["server.port"])
     if web is None or not web.active:
         try:
-            check_listening(chosen, fix="Stop that process, or choose another port: gaia up --port 8090.")
+            check_listening(chosen, fix=_OTHER_PORT)
         except Conflict:
             again = _newest_web(node)
             if again is None or not again.active:  # else the daemon has just started it
@@ -152,12 +153,14 @@ def _local_host(host: str) -> str:
 def _wait_until_ready(local: str) -> None:
     """Wait for `/ready`; when the console keeps dying, say why.
 
-    Raises: Unavailable with the end of its log.
+    Raises: Conflict naming who has its port; Unavailable with the end of its log.
     """
     from gaia_site import platform
     from gaia_site.node import WEB
     from processes.actions.nodes import ensure_node
+    from processes.actions.ports import check_listening
     from processes.models import Process
+    from processes.states import ProcessState
 
     node = ensure_node()
     newest = _newest_web(node)
@@ -170,6 +173,9 @@ def _wait_until_ready(local: str) -> None:
     if not platform.daemon_runs():
         raise Unavailable("the daemon has ended", meaning=platform.log_end(), fix=f"Its log is in {gaia_home().logs}.")
     newest = _newest_web(node)
+    if newest is not None and newest.state == ProcessState.NOT_STARTED and newest.port:
+        # somebody took its port after it was found free: say so as when it had been taken from the start
+        check_listening(newest.port, fix=_OTHER_PORT)
     raise Unavailable(
         f"the console does not answer on {local}",
         meaning="\n".join(part for part in (newest.problem, tail(Path(newest.log), 12)) if part) if newest else "",
