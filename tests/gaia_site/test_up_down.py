@@ -136,7 +136,7 @@ def test_a_shim_that_is_killed(gaia: Gaia) -> None:
     until(lambda: settled(gaia))
     [web] = gaia.webs()
     os.kill(web.session, signal.SIGKILL)
-    until(lambda: settled(gaia) and gaia.webs()[0].pid != web.pid)
+    until(lambda: settled(gaia) and gaia.webs() and web.pid not in {one.pid for one in gaia.webs()})
     assert Process.objects.filter(owner=WEB).order_by("id")[0].state == ProcessState.LOST
 
 
