@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from asgiref.local import Local
-from django.db import connection, transaction
+from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
 
 from common.redaction import mask_url
 from events.actor import current_actor
@@ -46,6 +46,17 @@ def atomic() -> Iterator[None]:
     blocks.pop()
     if blocks:
         blocks[-1].extend(pending)
+
+
+def start_over() -> None:
+    """Forget the transaction in progress, if any, and its connection: the next query opens a new one.
+
+    For who was interrupted by a signal, which may come in the middle of a statement or of a commit: what the
+    connection can still do is unknown then. What was not committed is lost.
+    """
+    connection.close()
+    del connections[DEFAULT_DB_ALIAS]
+    _open.blocks = []
 
 
 def emit(kind: str, *, subject: str, message: str, level: str = Level.INFO, **data: Any) -> None:

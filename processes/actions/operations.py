@@ -196,6 +196,7 @@ def run_operation(pk: int, listener: Callable[[Operation], None] | None = None) 
         try:
             _work(operation, Progress(operation, listener))
         except KeyboardInterrupt:  # Ctrl-C, or TERM under the daemon
+            log.start_over()
             stopped = Cancelled(f"{operation.title} was stopped", meaning=_KEPT, fix=_AGAIN)
             _end(operation, OperationState.CANCELLED, error=stopped.as_dict())
             raise

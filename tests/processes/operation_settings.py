@@ -5,6 +5,6 @@ from gaia_site.settings import GAIA_OPERATIONS as _OPERATIONS
 
 KINDS = {
     f"test.{name}": f"tests.processes.work.{name}"
-    for name in ("count", "fail", "break_down", "unreadable", "killed", "wait_for")
+    for name in ("count", "fail", "break_down", "unreadable", "killed", "interrupted", "wait_for")
 }
 GAIA_OPERATIONS = {**_OPERATIONS, **KINDS}

@@ -310,6 +310,15 @@ def test_being_stopped_is_stored(node: Node, tmp_path: Path, until: Until) -> No
 
 
 @pytest.mark.django_db(transaction=True)
+def test_being_stopped_in_the_middle_of_a_transaction_is_stored(node: Node) -> None:
+    operation = ask("test.interrupted")
+    process = operate(operation)
+    assert process.wait(60) == 130
+    operation.refresh_from_db()
+    assert (operation.state, operation.message) == (OperationState.CANCELLED, "")
+
+
+@pytest.mark.django_db(transaction=True)
 def test_its_command_tells_a_failure_in_words(node: Node) -> None:
     process = operate(ask("test.fail"))
     _, error = process.communicate(timeout=60)

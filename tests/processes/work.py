@@ -8,8 +8,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from django.db import transaction
+
 from common.errors import Unavailable
 from processes.actions.operations import Progress
+from processes.models import Operation
 
 
 def count(progress: Progress, *, to: int) -> dict[str, Any]:
@@ -39,6 +42,13 @@ def killed(progress: Progress) -> dict[str, Any]:
     """kill -9 in the middle."""
     os.kill(os.getpid(), signal.SIGKILL)
     return {}
+
+
+def interrupted(progress: Progress) -> dict[str, Any]:
+    """A signal that arrives between the two ends of a transaction, where nothing of Django's cleans up."""
+    transaction.atomic().__enter__()
+    Operation.objects.update(message="half done")
+    raise KeyboardInterrupt
 
 
 def wait_for(progress: Progress, *, path: str, began: str = "") -> dict[str, Any]:
