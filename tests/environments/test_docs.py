@@ -42,15 +42,3 @@ def test_every_gaia_command_can_be_parsed(page: str) -> None:
     for line in commands:
         words = re.split(r"\s+#\s|;", line)[0].replace('"', "").split()[1:]
         assert parser.parse_args(words), line
-
-
-@pytest.mark.parametrize("page", [PAGE, START], ids=["environments", "getting-started"])
-def test_every_link_leads_somewhere(page: str) -> None:
-    headings = {
-        re.sub(r"[^a-z0-9 -]", "", line.lstrip("# ").lower()).replace(" ", "-")
-        for line in page.splitlines()
-        if line.startswith("#")
-    }
-    for target in re.findall(r"\]\(([^)]+)\)", page):
-        if target.startswith("#"):
-            assert target[1:] in headings, target
