@@ -9,12 +9,15 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from environments.states import ENVIRONMENT_ACTIVE, EnvironmentState
+from environments.states import ENVIRONMENT_ACTIVE, ENVIRONMENT_TRANSITIONS, EnvironmentState
+from events.models import Stateful
 from projects.models import Project
 
 
-class Environment(models.Model):
+class Environment(Stateful):
     """One isolated checkout of a project, such as `architect-dev1`, on its branch `env/dev1`."""
+
+    TRANSITIONS: ClassVar = ENVIRONMENT_TRANSITIONS
 
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="environments")
     name = models.CharField(max_length=64, help_text="Name within the project: dev1")

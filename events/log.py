@@ -1,8 +1,10 @@
 """Writing the log: an event is stored in the transaction of the change it tells of.
 
+    log.change(process, EXITED, kind="process.exited", message=...)
+
     with log.atomic():
-        changed = Process.objects.filter(pk=pk, state=RUNNING).update(state=EXITED)
-        log.emit("process.exited", subject=..., message=...)
+        changed = Node.objects.filter(pk=pk, daemon_pid=pid).update(daemon_pid=None)
+        log.emit("node.stopped", subject=..., message=...)
 
 Events are held back until the outermost block ends and are then inserted as its last statements. On PostgreSQL
 an advisory lock is taken right before, because sequence numbers are handed out before commits are ordered: a
@@ -12,7 +14,7 @@ deadlock with row locks. SQLite has one writer, so ids follow commits by themsel
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,7 +23,7 @@ from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
 
 from common.redaction import mask_url
 from events.actor import current_actor
-from events.models import Event, Level
+from events.models import Event, Level, Stateful
 
 CHANNEL = "gaia_events"
 _ADVISORY_LOCK = 0x47414941  # "GAIA"
@@ -86,6 +88,44 @@ def emit(kind: str, *, subject: str, message: str, level: str = Level.INFO, **da
             actor=current_actor(),
         )
     )
+
+
+def change(
+    row: Stateful,
+    after: str,
+    *,
+    kind: str,
+    message: str,
+    before: Sequence[str] | None = None,
+    only: Mapping[str, Any] | None = None,
+    fields: Mapping[str, Any] | None = None,
+    level: str = Level.INFO,
+    **data: Any,
+) -> bool:
+    """Move a row to another state by compare-and-swap, its event in the same transaction (invariants 2 and 3).
+
+    Args:
+        after: the new state; the row's TRANSITIONS say which ones it may follow.
+        before: only from these of them; default from all.
+        only: what else must be true of the stored row, as lookups.
+        fields: what else is written.
+        kind, message, level, data: the event's, as in `emit`.
+
+    Returns: whether the row was moved, and then has the new values; False when somebody was faster.
+    Raises: ValueError for a state in `before` that TRANSITIONS do not lead out of to `after`.
+    """
+    permitted = [state for state, following in row.TRANSITIONS.items() if after in following]
+    if before is not None and not set(before) <= set(permitted):
+        raise ValueError(f"{row.key}: {', '.join(before)} → {after} is not among its transitions")
+    stored = {"pk": row.pk, "state__in": permitted if before is None else before, **(only or {})}
+    changes = {"state": after, **(fields or {})}
+    with atomic():
+        changed = type(row)._default_manager.filter(**stored).update(**changes)
+        if changed:
+            emit(kind, subject=row.key, message=message, level=level, **data)
+    for name, value in changes.items() if changed else ():
+        setattr(row, name, value)
+    return bool(changed)
 
 
 def _masked(value: Any) -> Any:

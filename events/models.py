@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 from django.db import models
@@ -46,3 +47,18 @@ class Event(models.Model):
             "message": self.message,
             "data": self.data,
         }
+
+
+class Stateful(models.Model):
+    """A row with a `state` that only `events.log.change` moves."""
+
+    TRANSITIONS: ClassVar[Mapping[str, Collection[str]]]
+    """What may follow each state; a state without an entry is terminal."""
+
+    class Meta:
+        abstract = True
+
+    @property
+    def key(self) -> str:
+        """Subject of its events."""
+        raise NotImplementedError

@@ -8,10 +8,13 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from events.models import Stateful
 from processes.querysets import OperationQuerySet, ProcessQuerySet
 from processes.states import (
     OPERATION_ACTIVE,
+    OPERATION_TRANSITIONS,
     PROCESS_ACTIVE,
+    PROCESS_TRANSITIONS,
     EnvironmentBase,
     ExitSource,
     OperationState,
@@ -55,8 +58,10 @@ class PortLease(models.Model):
         return f"{self.port} {self.owner}"
 
 
-class Process(models.Model):
+class Process(Stateful):
     """One start of an OS process under the exit shim. A restart is a new row with the next attempt."""
+
+    TRANSITIONS: ClassVar = PROCESS_TRANSITIONS
 
     node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="processes")
     owner = models.CharField(max_length=200, help_text="Key of what it runs for, such as environment/dev1/qa")
@@ -106,12 +111,19 @@ class Process(models.Model):
         return f"{self.owner} #{self.attempt}"
 
     @property
+    def key(self) -> str:
+        """Subject of its events: what it runs for."""
+        return self.owner
+
+    @property
     def active(self) -> bool:
         return self.state in PROCESS_ACTIVE
 
 
-class Operation(models.Model):
+class Operation(Stateful):
     """A long piece of work with progress, a log and a way to cancel it; runs as `manage.py operate ID`."""
+
+    TRANSITIONS: ClassVar = OPERATION_TRANSITIONS
 
     kind = models.CharField(max_length=80)
     title = models.CharField(max_length=200)
@@ -145,9 +157,14 @@ class Operation(models.Model):
         return f"{self.title} ({self.state})"
 
     @property
+    def key(self) -> str:
+        """Subject of its events."""
+        return f"operation/{self.pk}"
+
+    @property
     def owner(self) -> str:
         """Key under which its process runs."""
-        return f"operation/{self.pk}"
+        return self.key
 
     @property
     def active(self) -> bool:

@@ -8,12 +8,15 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from events.models import Stateful
 from sessions.querysets import SessionQuerySet
-from sessions.states import SESSION_ACTIVE, Runs, SessionState
+from sessions.states import SESSION_ACTIVE, SESSION_TRANSITIONS, Runs, SessionState
 
 
-class Session(models.Model):
+class Session(Stateful):
     """One life of a tmux session: when it ends and is started again, that is a new row."""
+
+    TRANSITIONS: ClassVar = SESSION_TRANSITIONS
 
     gaia_id = models.CharField(max_length=32, db_index=True, help_text="Value of the pane option @gaia_id")
     name = models.CharField(max_length=64)

@@ -9,7 +9,7 @@ from typing import Any
 from django.utils import timezone
 
 from environments.models import Environment, Stage
-from environments.states import ENVIRONMENT_ACTIVE, ENVIRONMENT_TRANSITIONS, STAGE_NAMES, EnvironmentState
+from environments.states import ENVIRONMENT_ACTIVE, STAGE_NAMES, EnvironmentState
 from events import log
 from events.models import Level
 from processes.actions.nodes import ensure_node
@@ -59,7 +59,7 @@ def _intend(project: Project, number: int, plan: Mapping[str, Any]) -> Environme
 
 def _record_creating(environment: Environment) -> bool:
     """Its checkout is missing, or its removal was interrupted: it is made again."""
-    return _move(
+    return log.change(
         environment,
         EnvironmentState.CREATING,
         kind="environment.requested",
@@ -70,7 +70,7 @@ def _record_creating(environment: Environment) -> bool:
 
 def record_ready(environment: Environment, message: str = "") -> bool:
     """It is as it should be."""
-    return _move(
+    return log.change(
         environment,
         EnvironmentState.READY,
         kind="environment.ready",
@@ -79,18 +79,18 @@ def record_ready(environment: Environment, message: str = "") -> bool:
     )
 
 
-def record_damaged(environment: Environment, problem: str, *, seen: Sequence[str] = ()) -> bool:
+def record_damaged(environment: Environment, problem: str, *, seen: Sequence[str] | None = None) -> bool:
     """Something of it is missing or broken; `gaia env setup` repairs it.
 
     Args:
-        seen: the states in which what was seen means damage; none means any.
+        seen: the states in which what was seen means damage; None means any.
     """
     if environment.state == EnvironmentState.DAMAGED and environment.problem == problem:
         return False
-    return _move(
+    return log.change(
         environment,
         EnvironmentState.DAMAGED,
-        seen=seen,
+        before=seen,
         kind="environment.damaged",
         message=f"{environment.directory} is damaged: {problem}",
         level=Level.ERROR,
@@ -111,7 +111,7 @@ def record_repaired(environment: Environment, what: Sequence[str]) -> None:
 
 def record_removing(environment: Environment) -> bool:
     """Its removal has begun."""
-    return _move(
+    return log.change(
         environment,
         EnvironmentState.REMOVING,
         kind="environment.removing",
@@ -144,7 +144,7 @@ def record_removed(environment: Environment, *, trash: Path | None, left: bool =
     told = f"; what lies at {environment.path} is not GAIA's and was left alone" if left else ""
     with log.atomic():
         release_ports(environment.key)
-        return _move(
+        return log.change(
             environment,
             EnvironmentState.REMOVED,
             kind="environment.removed",
@@ -153,25 +153,3 @@ def record_removed(environment: Environment, *, trash: Path | None, left: bool =
             trash=str(trash) if trash else None,
             salvage=salvage,
         )
-
-
-def _move(
-    environment: Environment,
-    after: str,
-    *,
-    kind: str,
-    message: str,
-    seen: Sequence[str] = (),
-    level: str = Level.INFO,
-    fields: Mapping[str, Any] | None = None,
-    **data: Any,
-) -> bool:
-    before = [state for state, following in ENVIRONMENT_TRANSITIONS.items() if after in following]
-    changes = {"state": after, **(fields or {})}
-    with log.atomic():
-        changed = Environment.objects.filter(pk=environment.pk, state__in=seen or before).update(**changes)
-        if changed:
-            log.emit(kind, subject=environment.key, message=message, level=level, **data)
-    for name, value in changes.items() if changed else ():
-        setattr(environment, name, value)
-    return bool(changed)

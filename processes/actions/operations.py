@@ -25,7 +25,7 @@ from processes.actions.nodes import daemon_runs, ensure_node
 from processes.actions.processes import request_start, request_stop
 from processes.drivers.liveness import lock_held
 from processes.models import Operation, Process
-from processes.states import OPERATION_ACTIVE, EnvironmentBase, OperationState, ProcessState
+from processes.states import EnvironmentBase, OperationState, ProcessState
 
 _WRITE_EVERY_S = 0.2
 _LOCK_PATIENCE_S = 2.0  # somebody may only be looking whether it is held
@@ -169,7 +169,7 @@ def request_cancel(operation: Operation) -> bool:
             message=f"Cancel of {operation.title} was asked for",
         )
         error = Cancelled(f"{operation.title} was cancelled before it began").as_dict()
-        if _end(operation, OperationState.CANCELLED, before=(OperationState.QUEUED,), error=error):
+        if _end(operation, OperationState.CANCELLED, before=[OperationState.QUEUED], error=error):
             for process in Process.objects.active().filter(owner=operation.owner):
                 request_stop(process)
     return True
@@ -190,7 +190,7 @@ def run_operation(pk: int, listener: Callable[[Operation], None] | None = None) 
         raise NotFound(f"there is no operation {pk}")
     path = foreground_lock(operation)
     with acting_as(operation.actor), file_lock(path, timeout=_LOCK_PATIENCE_S, what=operation.title):
-        if not _move(operation, (OperationState.QUEUED,), OperationState.RUNNING, "operation.started", "started"):
+        if not _begin(operation):
             operation.refresh_from_db()
             raise Conflict(f"operation {pk} is already {operation.state}")
         try:
@@ -280,7 +280,7 @@ def _end(
     operation: Operation,
     state: str,
     *,
-    before: Sequence[str] = OPERATION_ACTIVE,
+    before: Sequence[str] | None = None,
     result: Any = None,
     error: dict[str, Any] | None = None,
 ) -> bool:
@@ -292,29 +292,24 @@ def _end(
     fields: dict[str, Any] = {"ended_at": timezone.now(), "error": error}
     if result is not None:
         fields["result"] = result
-    level = Level.ERROR if state == OperationState.FAILED else Level.INFO
-    return _move(operation, before, state, f"operation.{state}", told, fields=fields, level=level)
+    return log.change(
+        operation,
+        state,
+        before=before,
+        kind=f"operation.{state}",
+        message=f"{operation.title} {told}",
+        level=Level.ERROR if state == OperationState.FAILED else Level.INFO,
+        fields=fields,
+        about=operation.subject,
+    )
 
 
-def _move(
-    operation: Operation,
-    before: Sequence[str],
-    after: str,
-    kind: str,
-    told: str,
-    *,
-    fields: Mapping[str, Any] | None = None,
-    level: str = Level.INFO,
-) -> bool:
-    changes = {"state": after, **(fields or {})}
-    if after == OperationState.RUNNING:
-        changes["started_at"] = timezone.now()
-    with log.atomic():
-        changed = Operation.objects.filter(pk=operation.pk, state__in=before).update(**changes)
-        if changed:
-            log.emit(
-                kind, subject=operation.owner, message=f"{operation.title} {told}", level=level, about=operation.subject
-            )
-    for name, value in changes.items() if changed else ():
-        setattr(operation, name, value)
-    return bool(changed)
+def _begin(operation: Operation) -> bool:
+    return log.change(
+        operation,
+        OperationState.RUNNING,
+        kind="operation.started",
+        message=f"{operation.title} started",
+        fields={"started_at": timezone.now()},
+        about=operation.subject,
+    )

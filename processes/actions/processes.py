@@ -1,6 +1,6 @@
 """Starting and stopping OS processes: intents are written here, the node's daemon carries them out.
 
-Every state change is a compare-and-swap with its event in the same transaction (invariants 2 and 3).
+Every state change is a compare-and-swap with its event in the same transaction (`log.change`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from common.home import gaia_home
 from events import log
 from events.models import Level
 from processes.models import Node, Process
-from processes.states import PROCESS_ACTIVE, EnvironmentBase, ExitSource, Origin, ProcessState
+from processes.states import EnvironmentBase, ExitSource, Origin, ProcessState
 
 _NUMBERING_TRIES = 5
 _SIGNAL_BASE = 128  # the shell's code for "killed by signal n" is 128 + n
@@ -90,11 +90,10 @@ def request_stop(process: Process) -> bool:
 
 
 def record_started(process: Process, *, pid: int, start_ticks: int, boot_id: str, adopted: bool = False) -> bool:
-    """`starting` → `running`."""
+    """The shim runs."""
     verb = "was found running and adopted" if adopted else "runs"
-    return _move(
+    return _change(
         process,
-        (ProcessState.STARTING,),
         ProcessState.RUNNING,
         kind="process.adopted" if adopted else "process.started",
         message=f"{process.owner} {verb} as pid {pid}",
@@ -104,10 +103,9 @@ def record_started(process: Process, *, pid: int, start_ticks: int, boot_id: str
 
 
 def record_stopping(process: Process) -> bool:
-    """`running` → `stopping`."""
-    return _move(
+    """It is being ended."""
+    return _change(
         process,
-        (ProcessState.RUNNING,),
         ProcessState.STOPPING,
         kind="process.stopping",
         message=f"{process.owner} is being stopped",
@@ -126,9 +124,8 @@ def record_exit(process: Process, code: int | None, source: str, *, swept: int =
     wanted = process.stop_requested_at is not None
     failed = not wanted and code != 0
     told = f"{process.owner} {'was stopped' if wanted else _ending(code)}{_swept(swept)}"
-    return _move(
+    return _change(
         process,
-        PROCESS_ACTIVE,
         ProcessState.EXITED,
         kind="process.stopped" if wanted else "process.exited",
         message=f"{told}; {problem}" if problem else told,
@@ -157,9 +154,8 @@ def _swept(count: int) -> str:
 
 def record_lost(process: Process, problem: str, *, swept: int = 0) -> bool:
     """The shim is gone without a word: what the command did is not known."""
-    return _move(
+    return _change(
         process,
-        PROCESS_ACTIVE,
         ProcessState.LOST,
         kind="process.lost",
         message=f"{process.owner} was lost: {problem}{_swept(swept)}",
@@ -180,9 +176,8 @@ def record_unstoppable(process: Process, problem: str, pids: Sequence[int]) -> b
 
 def record_not_started(process: Process, problem: str, *, level: str = Level.ERROR) -> bool:
     """The start failed before any command ran."""
-    return _move(
+    return _change(
         process,
-        (ProcessState.STARTING,),
         ProcessState.NOT_STARTED,
         kind="process.not_started",
         message=f"{process.owner} did not start: {problem}",
@@ -260,23 +255,6 @@ def _create(
     )
 
 
-def _move(
-    process: Process,
-    before: Sequence[str],
-    after: str,
-    *,
-    kind: str,
-    message: str,
-    level: str = Level.INFO,
-    fields: Mapping[str, Any] | None = None,
-    **data: Any,
-) -> bool:
-    with log.atomic():
-        changes = {"state": after, "env": {}, **(fields or {})}
-        changed = Process.objects.filter(pk=process.pk, state__in=before).update(**changes)
-        if changed:
-            log.emit(kind, subject=process.owner, message=message, level=level, attempt=process.attempt, **data)
-    if changed:
-        for name, value in changes.items():
-            setattr(process, name, value)
-    return bool(changed)
+def _change(process: Process, after: str, *, fields: Mapping[str, Any] | None = None, **told: Any) -> bool:
+    """`log.change` that forgets the variables of the start: they may hold secrets."""
+    return log.change(process, after, fields={"env": {}, **(fields or {})}, attempt=process.attempt, **told)

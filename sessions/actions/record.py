@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
 
 from django.utils import timezone
 
@@ -12,17 +11,17 @@ from events import log
 from events.models import Level
 from sessions.drivers.tmux import Created, PaneFacts
 from sessions.models import Session
-from sessions.states import SESSION_ACTIVE, Runs, SessionState
+from sessions.states import Runs, SessionState
 
 
 def record_created(session: Session, made: Created | PaneFacts, *, now: datetime) -> bool:
     """tmux has it."""
     what = "runs" if session.runs == Runs.AGENT else "runs a shell"
     why = f": {session.reason}" if session.reason else ""
-    return _move(
+    return log.change(
         session,
-        (SessionState.STARTING,),
         SessionState.RUNNING,
+        before=[SessionState.STARTING],
         kind="session.started",
         message=f"Session {session.name} {what}{why}",
         fields={
@@ -32,19 +31,20 @@ def record_created(session: Session, made: Created | PaneFacts, *, now: datetime
             "started_at": now,
             "active_at": now,
         },
+        gaia_id=session.gaia_id,
     )
 
 
 def record_failed(session: Session, reason: str) -> bool:
     """tmux did not make it."""
-    return _move(
+    return log.change(
         session,
-        (SessionState.STARTING,),
         SessionState.FAILED,
         kind="session.failed",
         message=f"Session {session.name} could not be started: {reason}",
         level=Level.ERROR,
         fields={"problem": reason, "ended_at": timezone.now()},
+        gaia_id=session.gaia_id,
     )
 
 
@@ -57,53 +57,54 @@ def record_exited(session: Session, pane: PaneFacts) -> bool:
     """Its program ended; the pane stays so that one can read why."""
     status = exit_status(pane)
     how = "" if status is None else f" by signal {-status}" if status < 0 else f" with code {status}"
-    return _move(
+    return log.change(
         session,
-        (SessionState.RUNNING,),
         SessionState.EXITED,
         kind="session.exited",
         message=f"The program of session {session.name} ended{how}",
         level=Level.WARNING,
         fields={"exit_status": status},
         code=status,
+        gaia_id=session.gaia_id,
     )
 
 
 def record_running_again(session: Session) -> bool:
     """Somebody respawned the pane's program."""
-    return _move(
+    return log.change(
         session,
-        (SessionState.EXITED,),
         SessionState.RUNNING,
+        before=[SessionState.EXITED],
         kind="session.respawned",
         message=f"Session {session.name} runs again",
         fields={"exit_status": None},
+        gaia_id=session.gaia_id,
     )
 
 
 def record_gone(session: Session, problem: str) -> bool:
     """It vanished from tmux without GAIA's doing; not when somebody is ending it just now."""
-    return _move(
+    return log.change(
         session,
-        SESSION_ACTIVE,
         SessionState.GONE,
         kind="session.gone",
         message=f"Session {session.name} is gone: {problem}",
         level=Level.WARNING,
         fields={"problem": problem, "ended_at": timezone.now()},
         only={"stop_requested_at": None},
+        gaia_id=session.gaia_id,
     )
 
 
 def record_stopped(session: Session) -> bool:
     """GAIA ended it."""
-    return _move(
+    return log.change(
         session,
-        SESSION_ACTIVE,
         SessionState.STOPPED,
         kind="session.stopped",
         message=f"Session {session.name} was stopped",
         fields={"ended_at": timezone.now()},
+        gaia_id=session.gaia_id,
     )
 
 
@@ -128,25 +129,3 @@ def request_stop(sessions: Iterable[Session]) -> None:
                 session.stop_requested_at = now
                 told = f"Stop of session {session.name} was asked for"
                 log.emit("session.stop_requested", subject=session.key, message=told, gaia_id=session.gaia_id)
-
-
-def _move(
-    session: Session,
-    before: Sequence[str],
-    after: str,
-    *,
-    kind: str,
-    message: str,
-    level: str = Level.INFO,
-    fields: Mapping[str, Any] | None = None,
-    only: Mapping[str, Any] | None = None,
-    **data: Any,
-) -> bool:
-    changes = {"state": after, **(fields or {})}
-    with log.atomic():
-        changed = Session.objects.filter(pk=session.pk, state__in=before, **(only or {})).update(**changes)
-        if changed:
-            log.emit(kind, subject=session.key, message=message, level=level, gaia_id=session.gaia_id, **data)
-    for name, value in changes.items() if changed else ():
-        setattr(session, name, value)
-    return bool(changed)
