@@ -14,8 +14,8 @@ from rest_framework.viewsets import ViewSet
 
 from environments.actions import setup, stages
 from environments.overview import describe, describe_stage, environments_overview, processes_of
+from processes.actions.logs import read_end
 from processes.api import OperationSerializer
-from processes.drivers.logs import tail
 from processes.models import Process
 from projects.actions import find
 
@@ -208,7 +208,7 @@ class EnvironmentViewSet(ViewSet):
     def log(self, request: Request, pk: str, stage: str) -> Response:
         """The last lines a stage wrote."""
         found = stages.find_stage(stages.find_environment(pk), stage)
-        return Response({"text": tail(stages.log_file(found), _LOG_LINES)})
+        return Response({"text": read_end(stages.log_file(found), _LOG_LINES)})
 
 
 router = SimpleRouter()

@@ -12,11 +12,10 @@ from rest_framework.decorators import api_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from common.home import gaia_home
 from environments.api import DirectorySerializer, StageSerializer
 from environments.overview import environments_overview
 from gaia_site import multi_env
-from processes.drivers.liveness import lock_held
+from processes.actions.nodes import daemon_runs
 from sessions.api import GroupSerializer
 from sessions.configured import fleet
 from sessions.overview import groups_overview
@@ -99,7 +98,7 @@ def ready(request: HttpRequest) -> JsonResponse:
     except DatabaseError:
         logger.exception("the database does not answer")  # its words name host and user, and anybody may ask here
         waiting.append("database: does not answer")
-    if not lock_held(gaia_home().run / "node.lock"):
+    if not daemon_runs():
         waiting.append("daemon: not running")
     return JsonResponse(
         {"status": "waiting" if waiting else "ready", "waiting": waiting}, status=503 if waiting else 200

@@ -13,10 +13,9 @@ from django.conf import settings
 
 from common.errors import Conflict
 from environments import reconcile as environments
-from processes.actions.harvest import identity_of
+from processes.actions.harvest import is_alive
 from processes.actions.processes import request_start
 from processes.daemon import Loop
-from processes.drivers.liveness import alive
 from processes.models import Node, Process
 from processes.states import EnvironmentBase
 from sessions import reconcile as sessions
@@ -80,7 +79,7 @@ def start_parts(node: Node, port: int, *, timeout: float = 5.0) -> None:
             live = Process.objects.active().filter(node=node, owner=part.owner).first()
             if live is None:
                 _start(node, part)
-            if live is None or live.pid is None or alive(identity_of(live)):
+            if live is None or live.pid is None or is_alive(live):
                 waiting.remove(part)
         if waiting:
             time.sleep(0.05)

@@ -18,8 +18,17 @@ from processes.drivers.logs import tail
 from processes.drivers.shim import TOKEN_VARIABLE
 
 # Of where `gaia up` was typed; a token would make the daemon part of the process that it came from.
-_DROPPED = ("TMUX", "TMUX_PANE", "GAIA_CALLED_FROM", TOKEN_VARIABLE)
+_DROPPED = ("TMUX", "TMUX_PANE", TOKEN_VARIABLE)
 _LOOK_S = 0.02
+
+
+def check_programs() -> None:
+    """Raise with the way to install it when a program that GAIA stands on is missing or too old."""
+    from environments.drivers.git import check_git  # GitPython takes long to import, and most verbs need none
+    from sessions.drivers.tmux import check_tmux
+
+    check_tmux()
+    check_git()
 
 
 def daemon_runs() -> bool:

@@ -19,8 +19,8 @@ from events.console.admin import ConsoleAdmin
 from events.console.filters import NeedsFilter, StateFilter, ValuesFilter
 from events.console.verbs import done
 from events.models import Event
+from processes.actions.logs import read_end
 from processes.actions.operations import request_cancel
-from processes.drivers.logs import tail
 from processes.models import Node, Operation, PortLease, Process
 from processes.states import PROCESS_ACTIVE, OperationState, Origin, ProcessState
 
@@ -246,7 +246,7 @@ class ProcessAdmin(ConsoleAdmin):
 
     def log_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """The last lines it wrote, as `{"text": …}`."""
-        return JsonResponse({"text": tail(Path(self.find(request, pk).log), _LOG_LINES)})
+        return JsonResponse({"text": read_end(Path(self.find(request, pk).log), _LOG_LINES)})
 
 
 @admin.register(PortLease)

@@ -15,8 +15,8 @@ from rest_framework.routers import SimpleRouter
 from rest_framework.viewsets import GenericViewSet
 
 from common.errors import Conflict, InvalidInput
+from processes.actions.logs import read_on
 from processes.actions.operations import request_cancel
-from processes.drivers.logs import read_from
 from processes.models import Operation
 
 _OFFSET = re.compile(r"[0-9]{1,15}")
@@ -65,7 +65,7 @@ class OperationViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, Generic
         text = request.query_params.get("offset", "0")
         if not _OFFSET.fullmatch(text):
             raise InvalidInput(f"offset must be a number of bytes, not {text[:80]!r}")
-        part, next_offset = read_from(Path(self.get_object().log), int(text))
+        part, next_offset = read_on(Path(self.get_object().log), int(text))
         return Response({"text": part, "next_offset": next_offset})
 
 

@@ -24,7 +24,7 @@ from events.models import Level
 from processes.actions import harvest, nodes, operations, stopping
 from processes.actions import processes as actions
 from processes.actions.harvest import Found, identity_of
-from processes.drivers import liveness, ports, spawn, stop
+from processes.drivers import ports, spawn, stop
 from processes.drivers.liveness import Identity
 from processes.drivers.spawn import Spawned
 from processes.models import Node, Operation, Process
@@ -190,7 +190,7 @@ class ProcessReconciler:
 
         Its identity is certain, so the lock is not asked: a cleaned checkout may have lost the file.
         """
-        if liveness.alive(identity_of(process)):
+        if harvest.is_alive(process):
             self._follow(process)
         else:
             self._harvest(process)

@@ -81,12 +81,11 @@ def _require_same_database() -> None:
     from django.conf import settings
 
     from gaia_site.databases import fingerprint
-    from processes.drivers.liveness import lock_held
+    from processes.actions.nodes import daemon_runs
 
-    run = gaia_home().run
     with suppress(FileNotFoundError):
-        theirs = (run / "database").read_text(encoding="utf-8").strip()
-        if theirs != fingerprint(settings.DATABASES["default"]) and lock_held(run / "node.lock"):
+        theirs = (gaia_home().run / "database").read_text(encoding="utf-8").strip()
+        if theirs != fingerprint(settings.DATABASES["default"]) and daemon_runs():
             raise Conflict(
                 "GAIA runs on another database than this command would use",
                 meaning="It was started with another database.url, or with GAIA_DATABASE_URL set differently.",

@@ -64,8 +64,9 @@ def cancel(arguments: Namespace) -> int:
 def log(arguments: Namespace) -> int:
     """Print what it wrote. Returns: the exit code."""
     ready()
-    path = Path(_find(arguments.id).log)
-    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    from processes.actions.logs import read_all
+
+    text = read_all(Path(_find(arguments.id).log))
     print(json.dumps({"text": text}) if arguments.json else text.rstrip("\n"))
     return 0
 

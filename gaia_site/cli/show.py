@@ -91,13 +91,12 @@ def _status() -> dict[str, Any]:
 
     from gaia_site import multi_env, platform
     from gaia_site.node import JOBS, WEB
-    from processes.actions.harvest import identity_of
-    from processes.drivers.liveness import alive
+    from processes.actions.harvest import is_alive
     from processes.models import Process
 
     running = Process.objects.active().newest_by_owner([WEB, JOBS])
     parts = {"daemon": platform.daemon_pid()} | {
-        name: running[owner].pid if owner in running and alive(identity_of(running[owner])) else None
+        name: running[owner].pid if owner in running and is_alive(running[owner]) else None
         for name, owner in (("web", WEB), ("jobs", JOBS))
     }
     endpoint = fast.endpoint()

@@ -19,7 +19,6 @@ from common.home import gaia_home
 from common.text import plain
 from gaia_site.cli import fast
 from gaia_site.cli.ground import called_from, ready, say
-from processes.drivers.logs import tail
 
 if TYPE_CHECKING:
     from processes.models import Node, Process
@@ -40,11 +39,9 @@ def up(arguments: Namespace) -> int:
     if arguments.port is not None and not 1 <= arguments.port <= 65535:
         raise InvalidInput(f"{arguments.port} is not a port", fix="Ports are 1 to 65535.")
     ready()
-    from environments.drivers.git import check_git
-    from sessions.drivers.tmux import check_tmux
+    from gaia_site.platform import check_programs
 
-    check_tmux()
-    check_git()
+    check_programs()
     _check_room()
     with file_lock(gaia_home().locks / "up.lock", timeout=_READY_S, what="the start of GAIA"):
         console = _start(arguments.port)
@@ -102,9 +99,8 @@ def _choose_port(node: Node, wanted: int | None) -> int:
     from django.conf import settings
 
     from gaia_site import platform
-    from processes.actions.harvest import harvest_if_gone, identity_of
+    from processes.actions.harvest import harvest_if_gone, is_alive
     from processes.actions.ports import check_listening
-    from processes.drivers.liveness import alive
 
     daemon = platform.daemon_runs()
     web = _newest_web(node)
@@ -115,7 +111,7 @@ def _choose_port(node: Node, wanted: int | None) -> int:
         web = _newest_web(node)
     if web is not None and not daemon:
         harvest_if_gone(web)  # what it left behind may still have the port
-    there = web.port if web is not None and (daemon or (web.active and alive(identity_of(web)))) else None
+    there = web.port if web is not None and (daemon or (web.active and is_alive(web))) else None
     if wanted is not None and there is not None and wanted != there:
         raise Conflict(f"the console already runs on port {there}", fix="Stop it first: gaia down.", port=there)
     chosen = int(there or wanted or settings.GAIA["server.port"])
@@ -157,6 +153,7 @@ def _wait_until_ready(local: str) -> None:
     """
     from gaia_site import platform
     from gaia_site.node import WEB
+    from processes.actions.logs import read_end
     from processes.actions.nodes import ensure_node
     from processes.actions.ports import check_listening
     from processes.models import Process
@@ -178,7 +175,7 @@ def _wait_until_ready(local: str) -> None:
         check_listening(newest.port, fix=_OTHER_PORT)
     raise Unavailable(
         f"the console does not answer on {local}",
-        meaning="\n".join(part for part in (newest.problem, tail(Path(newest.log), 12)) if part) if newest else "",
+        meaning="\n".join(part for part in (newest.problem, read_end(Path(newest.log), 12)) if part) if newest else "",
         fix=f"The logs are in {gaia_home().processes} and {gaia_home().logs}.",
     )
 

@@ -35,6 +35,11 @@ def identity_of(process: Process) -> Identity:
     return Identity(process.boot_id, process.pid or 0, process.start_ticks or 0)
 
 
+def is_alive(process: Process) -> bool:
+    """Whether the row's shim runs, whatever its state says."""
+    return liveness.alive(identity_of(process))
+
+
 def find_started(process: Process) -> Found:
     """Whether a daemon that was killed between spawning and writing it down had started this one.
 
@@ -89,7 +94,7 @@ def harvest(process: Process, code: int | None = None, *, swept: int = 0) -> boo
 
 def harvest_if_gone(process: Process) -> bool:
     """For when no daemon runs: write down the end of a process that is gone; True when that was done."""
-    if process.state not in PROCESS_ACTIVE or process.pid is None or liveness.alive(identity_of(process)):
+    if process.state not in PROCESS_ACTIVE or process.pid is None or is_alive(process):
         return False
     found = leftovers(process)
     if found:
