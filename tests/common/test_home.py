@@ -59,3 +59,22 @@ def test_names_of_its_parts_stay_below_it(tmp_path: Path) -> None:
         "sessions",
     ):
         assert os.path.commonpath([getattr(home, name), tmp_path]) == str(tmp_path)
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o750, 0o701, 0o777])
+def test_a_home_that_others_could_enter_becomes_private(tmp_path: Path, mode: int) -> None:
+    """Made by hand, or by a version of long ago: the settings in it may hold a password."""
+    home = Home(tmp_path / "home")
+    home.root.mkdir()
+    home.root.chmod(mode)
+    (home.root / "config.toml").touch()
+    home.ensure()
+    assert home.root.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_home_that_is_private_is_left_as_it_is(tmp_path: Path) -> None:
+    """Somebody may have taken the right to write away from themselves; what others may not do is all that matters."""
+    home = Home(tmp_path / "home").ensure()
+    changed = home.root.stat().st_ctime_ns
+    home.ensure()
+    assert home.root.stat().st_ctime_ns == changed
