@@ -8,6 +8,7 @@ import random
 import signal
 import socket
 import subprocess
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -113,6 +114,35 @@ def test_a_stranger_takes_the_port_of_a_killed_console(gaia: Gaia) -> None:
         assert Process.objects.filter(owner=JOBS).count() == 1
     gaia.up()
     until(lambda: settled(gaia))
+
+
+def hang_up(stranger: socket.socket, asked: threading.Event) -> None:
+    """Close every connection to a listening socket, until that is closed itself."""
+    with suppress(OSError):
+        while True:
+            stranger.accept()[0].close()
+            asked.set()
+
+
+def test_up_names_who_took_the_port_after_it_was_found_free(gaia: Gaia) -> None:
+    gaia.up()
+    until(lambda: settled(gaia))
+    [web], [daemon] = gaia.webs(), gaia.daemons()
+    os.kill(daemon.pid, signal.SIGSTOP)  # it does not notice that the console has gone: its row says that it runs
+    os.kill(web.pid, signal.SIGKILL)
+    with until(lambda: listener(gaia.port)) as stranger:
+        asked = threading.Event()
+        threading.Thread(target=hang_up, args=(stranger, asked), daemon=True).start()
+        up = gaia.begin(*gaia.up_words)
+        assert asked.wait(60), "the port was chosen: it asks there whether the console answers"
+        os.kill(daemon.pid, signal.SIGCONT)
+        output, told = up.communicate(timeout=120)
+    assert up.returncode == 4, (output, told)
+    lines = told.splitlines()
+    assert f"port {gaia.port} is taken by" in lines[0]
+    assert f"(pid {os.getpid()})" in lines[0]
+    assert "gaia up --port" in told
+    assert json.loads(output)["error"]["code"] == "conflict"
 
 
 def test_killed_parts_come_back_and_leave_no_orphans(gaia: Gaia) -> None:
