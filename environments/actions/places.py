@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 
@@ -105,6 +106,15 @@ def free_base_port(count: int, *, unused: bool = False) -> int:
     )
 
 
+def ports_of(planned: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """The ports of planned environments, by the keys of the stages that will own them."""
+    return {
+        f"environment/{Path(each['path']).name}/{stage}": port
+        for each in planned
+        for stage, port in each["ports"].items()
+    }
+
+
 def check_ports(wanted: Mapping[str, int]) -> None:
     """Refuse ports that are out of range, leased to somebody else or listened on; writes nothing.
 
@@ -126,5 +136,4 @@ def check_ports(wanted: Mapping[str, int]) -> None:
         for port in wanted.values():
             check_listening(port)
         return
-    leased = set(node.port_leases.filter(owner__in=list(wanted)).values_list("owner", flat=True))
-    check_free(node, {owner: port for owner, port in wanted.items() if owner not in leased})
+    check_free(node, wanted)

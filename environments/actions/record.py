@@ -8,12 +8,13 @@ from typing import Any
 
 from django.utils import timezone
 
+from environments.actions.places import ports_of
 from environments.models import Environment, Stage
 from environments.states import ENVIRONMENT_ACTIVE, STAGE_NAMES, EnvironmentState
 from events import log
 from events.models import Level
 from processes.actions.nodes import ensure_node
-from processes.actions.ports import lease_ports, release_ports
+from processes.actions.ports import check_free, lease_ports, release_ports
 from projects import actions as projects
 from projects.models import Project
 
@@ -24,11 +25,13 @@ def record_intents(
     """Rows of the project and its planned environments, their stages and port leases; what is there is kept.
 
     All of it or nothing: ports are leased in the same transaction, so that a port that somebody else holds leaves no
-    environment without one.
+    environment without one. Whether anybody listens on them is found out before it: that takes its time, in which
+    nobody else could write.
 
     Raises: Conflict when a port is held by somebody else, or the name belongs to another source.
     """
     node = ensure_node()
+    check_free(node, ports_of(planned))
     with log.atomic():
         project = projects.register(name, source, root=root, base_port=base_port)
         environments = [_intend(project, number, plan) for number, plan in enumerate(planned, 1)]

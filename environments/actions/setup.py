@@ -17,6 +17,7 @@ from environments.actions.places import (
     check_root,
     configured_root,
     free_base_port,
+    ports_of,
 )
 from environments.actions.sources import choose_project
 from environments.drivers.checkout import inspect
@@ -111,13 +112,7 @@ def lay_out(*, project: str, source: str, root: Path, base_port: int, count: int
     hub = (known or Project(name=project)).hub
     planned = tuple(_planned(project, number, root, base_port, hub) for number in range(1, count + 1))
     check_root(root, source, project=project, writes=any(each["action"] == "create" for each in planned))
-    check_ports(
-        {
-            f"environment/{Path(each['path']).name}/{stage}": port
-            for each in planned
-            for stage, port in each["ports"].items()
-        }
-    )
+    check_ports(ports_of(planned))
     others = tuple(each.name for each in live if each.number > count)
     return Plan(project, source, str(root), base_port, planned, others)
 

@@ -19,21 +19,36 @@ _TRIES = 5
 def lease_ports(node: Node, wanted: Mapping[str, int]) -> None:
     """Lease a port per owner, all or none. What an owner already holds is left as it is.
 
+    Only the leases are looked at, so that it may stand in a transaction; who listens, `check_free` asks before it.
+
     Args:
         wanted: port by owner key.
 
-    Raises: Conflict naming the holder, when a port is leased to somebody else or something listens on it.
+    Raises: Conflict naming the holder, when a port is leased to somebody else.
     """
     for _ in range(_TRIES):
-        held = dict(PortLease.objects.filter(node=node, owner__in=list(wanted)).values_list("owner", "port"))
-        missing = {owner: port for owner, port in wanted.items() if owner not in held}
+        missing = _unleased(node, wanted)
         if not missing:
             return
-        check_free(node, missing)
         with suppress(IntegrityError):  # somebody was faster: the next look says who, or that it is done
             _lease(node, missing)
             return
     raise Conflict("ports are being handed out to several at once", fix="Run it again.", ports=sorted(missing.values()))
+
+
+def _unleased(node: Node, wanted: Mapping[str, int]) -> dict[str, int]:
+    """What owners want that hold no port yet. Raises: Conflict when somebody else holds one of these."""
+    held = set(PortLease.objects.filter(node=node, owner__in=list(wanted)).values_list("owner", flat=True))
+    missing = {owner: port for owner, port in wanted.items() if owner not in held}
+    taken = PortLease.objects.filter(node=node, port__in=list(missing.values())).first() if missing else None
+    if taken is not None:
+        raise Conflict(
+            f"port {taken.port} is leased to {taken.owner}",
+            fix="Choose other ports with --base-port, or remove that owner.",
+            port=taken.port,
+            holder=taken.owner,
+        )
+    return missing
 
 
 def _lease(node: Node, missing: Mapping[str, int]) -> None:
@@ -49,16 +64,12 @@ def _lease(node: Node, missing: Mapping[str, int]) -> None:
 
 
 def check_free(node: Node, wanted: Mapping[str, int]) -> None:
-    """Raise Conflict naming the holder of the first port that cannot be handed out."""
-    taken = PortLease.objects.filter(node=node, port__in=list(wanted.values())).exclude(owner__in=list(wanted)).first()
-    if taken is not None:
-        raise Conflict(
-            f"port {taken.port} is leased to {taken.owner}",
-            fix="Choose other ports with --base-port, or remove that owner.",
-            port=taken.port,
-            holder=taken.owner,
-        )
-    for port in wanted.values():
+    """Raise Conflict naming the holder of the first port that cannot be handed out: by a lease, or by listening on it.
+
+    What an owner already holds is its own, whoever listens there. Nothing for the inside of a transaction: it opens
+    sockets, and looks through all of the machine's when one is taken.
+    """
+    for port in _unleased(node, wanted).values():
         check_listening(port)
 
 
