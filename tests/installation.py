@@ -55,7 +55,6 @@ class Gaia:
             "GAIA_JOBS_WORKERS": "1",
             "GAIA_SESSIONS_SHELL": "/bin/sh",
             "GAIA_SESSIONS_PATH": str(place / "no-agents"),
-            "GAIA_CALLED_FROM": str(place),
             **environ,
         }
 

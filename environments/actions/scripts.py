@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from common.locks import lock_held
 from environments.drivers.stage_files import StagePaths, stage_paths
 from environments.models import Stage
 from processes.actions.harvest import harvest_if_gone
@@ -24,7 +25,7 @@ def follow_journal(node: Node, stage: Stage) -> bool:
     newest = records[-1] if records else None
     if newest is None or newest.pid is None or Process.objects.filter(token=newest.token).exists():
         return True
-    identity = liveness.identify(newest.pid) if liveness.lock_held(paths.lock) else None
+    identity = liveness.identify(newest.pid) if lock_held(paths.lock) else None
     if identity is None and newest.code is None:
         return True  # it was killed with its shim before anybody saw it
     process = _record_start(node, stage, paths, newest.token, newest.pid, identity)

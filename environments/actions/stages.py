@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from common.errors import Conflict, GaiaError, NotFound, Unavailable
+from common.locks import lock_held
 from common.run import CommandFailed, run
 from environments.actions.scripts import follow_journal
 from environments.drivers.health import answers
@@ -15,7 +16,6 @@ from environments.states import ENVIRONMENT_ACTIVE, STAGE_NAMES, EnvironmentStat
 from processes.actions.nodes import ensure_node
 from processes.actions.ports import check_listening
 from processes.actions.processes import request_start, request_stop
-from processes.drivers.liveness import lock_held
 from processes.drivers.logs import tail
 from processes.models import Process
 from processes.reconcile import environment_of

@@ -6,13 +6,12 @@ later. HTTP is spoken by hand: importing http.client would take longer than all 
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import socket
 from typing import Any
 
 from common.home import gaia_home
+from common.locks import lock_held
 from gaia_site.cli import pictures
 
 _PATHS = {
@@ -35,7 +34,7 @@ def answer(words: list[str]) -> int | None:
 
 def look(path: str) -> Any:
     """`fetch` from a console whose daemon runs; None without a daemon: what a console alone shows may be old."""
-    return fetch(path) if _daemon_runs() else None
+    return fetch(path) if daemon_runs() else None
 
 
 def fetch(path: str) -> Any:
@@ -70,16 +69,6 @@ def endpoint() -> tuple[str, str] | None:
         return None
 
 
-def _daemon_runs() -> bool:
-    """As `processes.drivers.liveness.lock_held`, whose imports would cost more than the picture."""
-    try:
-        lock = os.open(gaia_home().run / "node.lock", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False
+def daemon_runs() -> bool:
+    """Whether this home's daemon is alive."""
+    return lock_held(gaia_home().run / "node.lock")

@@ -9,6 +9,7 @@ from enum import Enum
 from functools import lru_cache
 from pathlib import Path
 
+from common.locks import lock_held
 from processes.actions import processes as actions
 from processes.drivers import journal, liveness, stop
 from processes.drivers.journal import Record
@@ -45,7 +46,7 @@ def find_started(process: Process) -> Found:
 
     A running one becomes `running`. For one that has ended its pid is filled in, unsaved, and `harvest` is to follow.
     """
-    held = liveness.lock_held(Path(process.lock))
+    held = lock_held(Path(process.lock))
     record = _record(process)
     if record is None and not held:
         return Found.NOTHING

@@ -11,9 +11,10 @@ from django.utils import timezone
 
 from common.files import write_atomic
 from common.home import gaia_home
+from common.locks import lock_held
 from common.names import slugify
 from events import log
-from processes.drivers.liveness import boot_id, lock_held
+from processes.drivers.liveness import boot_id
 from processes.models import Node
 
 

@@ -17,13 +17,13 @@ from django.utils.module_loading import import_string
 from common.errors import Cancelled, Conflict, GaiaError, NotFound
 from common.files import file_lock
 from common.home import gaia_home
+from common.locks import lock_held
 from events import log
 from events.actor import acting_as, current_actor
 from events.models import Level
 from processes.actions.harvest import harvest_if_gone
 from processes.actions.nodes import daemon_runs, ensure_node
 from processes.actions.processes import request_start, request_stop
-from processes.drivers.liveness import lock_held
 from processes.models import Operation, Process
 from processes.states import EnvironmentBase, OperationState, ProcessState
 

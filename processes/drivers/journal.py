@@ -11,12 +11,11 @@ own) and delete an old one when no process that was started with it is left.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import Literal, cast
 
 _NOTE = re.compile(rb"([SE]) ([A-Za-z0-9._:@/+=-]{1,128}) (\d{1,10})$")
 
@@ -67,56 +66,6 @@ def gather(entries: Iterable[Entry]) -> dict[str, Record]:
             known = found.get(entry.token)
             found[entry.token] = Record(entry.token, pid=known.pid if known else None, code=entry.number)
     return found
-
-
-class Journal:
-    """Reads a journal piece by piece, each note once.
-
-    Survives that the file does not exist yet, is truncated (read again from the start), or is replaced by another
-    (the rest of the old one is read first).
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: BinaryIO | None = None
-        self._offset = 0
-
-    def poll(self) -> list[Entry]:
-        """The notes completed since the last call."""
-        entries: list[Entry] = []
-        if self._file is not None:
-            entries += self._advance(self._file)
-            if not self._replaced(self._file):
-                return entries
-            entries += self._advance(self._file)  # noted between the read and the replacement
-            self.close()
-        try:
-            self._file = open(self._path, "rb")  # noqa: SIM115  (stays open until the file is replaced)
-        except FileNotFoundError:
-            return entries
-        return entries + self._advance(self._file)
-
-    def close(self) -> None:
-        """Let go of the file; the next `poll` reads from the start."""
-        if self._file is not None:
-            self._file.close()
-        self._file = None
-        self._offset = 0
-
-    def _advance(self, file: BinaryIO) -> list[Entry]:
-        if os.fstat(file.fileno()).st_size < self._offset:
-            self._offset = 0
-        file.seek(self._offset)
-        data = file.read()
-        complete = data.rfind(b"\n") + 1
-        self._offset += complete
-        return _entries(data[:complete])
-
-    def _replaced(self, file: BinaryIO) -> bool:
-        try:
-            return not os.path.samestat(os.fstat(file.fileno()), self._path.stat())
-        except FileNotFoundError:
-            return False  # moved away; whoever did that has not put a new one there yet
 
 
 def _entries(data: bytes) -> list[Entry]:

@@ -1,4 +1,4 @@
-"""Is that process still the one we started? Identity, locks, and who belongs to an attempt.
+"""Is that process still the one we started? Identity, and who belongs to an attempt.
 
 A pid alone says nothing: it is reused. Boot, pid and start time together name one process for good.
 A zombie has ended and is dead here.
@@ -7,13 +7,10 @@ A zombie has ended and is dead here.
 from __future__ import annotations
 
 import enum
-import fcntl
 import functools
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from processes.drivers.shim import TOKEN_VARIABLE
 from processes.drivers.table import Row, table
@@ -57,26 +54,6 @@ def identify(pid: int) -> Identity | None:
 def alive(identity: Identity) -> bool:
     """True while exactly that process runs: not a later one with the same pid, not a zombie."""
     return identity.boot_id == boot_id() and identify(identity.pid) == identity
-
-
-def lock_held(path: Path) -> bool:
-    """True while somebody holds the file's exclusive flock; a missing file is held by nobody.
-
-    The probe asks for a shared lock through a description of its own: it never takes a holder's lock away, and
-    probes do not disturb one another. (/proc/locks would not touch the lock at all, but hides locks in a container
-    once the process that made them is gone.)
-    """
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
 
 
 def members(session_id: int, token: str) -> list[Identity]:

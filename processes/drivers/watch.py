@@ -56,12 +56,6 @@ class ExitWatcher:
         elif not (self._use_pidfd and self._open_pidfd(watch)):
             watch.timer = self._loop.call_soon(self._poll, watch)
 
-    def unwatch(self, pid: int) -> None:
-        """Forget a process; its callback will not be called, and we do not reap it."""
-        watch = self._watches.get(pid)
-        if watch is not None:
-            self._forget(watch)
-
     def close(self) -> None:
         """Forget all processes."""
         for watch in list(self._watches.values()):

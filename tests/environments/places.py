@@ -172,10 +172,7 @@ class Place:
         """Start the command line."""
         self._put_stamp()
         stands = str(cwd or self.root)
-        env = {
-            **os.environ, "PYTHONPATH": str(ROOT), "GAIA_CALLED_FROM": stands, "NO_COLOR": "1",
-            **options.pop("env", {}),
-        }  # fmt: skip
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **options.pop("env", {})}
         return subprocess.Popen(
             [*options.pop("before", ()), sys.executable, "-P", "-m", "gaia_site.cli", *map(str, words)],
             cwd=stands, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

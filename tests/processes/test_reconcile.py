@@ -18,12 +18,13 @@ from django.db.models import F
 from django.utils import timezone
 
 from common.home import gaia_home
+from common.locks import lock_held
 from events.models import Event
 from processes.actions import harvest
 from processes.actions import processes as actions
 from processes.actions.stopping import stop_process
 from processes.drivers import spawn
-from processes.drivers.liveness import Identity, boot_id, lock_held
+from processes.drivers.liveness import Identity, boot_id
 from processes.drivers.liveness import identify as identify_pid
 from processes.models import Node, Process
 from processes.reconcile import ProcessReconciler, environment_of, remove_old_journals

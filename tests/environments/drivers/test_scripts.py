@@ -17,10 +17,11 @@ from typing import Any
 
 import pytest
 
+from common.locks import lock_held
 from environments.drivers.build import build_all
 from environments.drivers.stage_files import Layout, ensure, stage_paths, stage_start
 from processes.drivers import journal
-from processes.drivers.liveness import identify, lock_held
+from processes.drivers.liveness import identify
 from processes.drivers.spawn import Spec, spawn
 from processes.drivers.stop import stop
 from tests.environments.drivers.repositories import (

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from processes.drivers import journal
-from processes.drivers.journal import Entry, Journal, Record
+from processes.drivers.journal import Entry, Record
 from processes.drivers.shim import shim_path
 
 
@@ -25,7 +25,6 @@ def append(path: Path, text: str) -> None:
 def test_missing_file_has_no_notes(path: Path) -> None:
     assert journal.read(path) == []
     assert journal.records(path) == {}
-    assert Journal(path).poll() == []
 
 
 def test_notes_in_order(path: Path) -> None:
@@ -63,74 +62,17 @@ def test_bytes_that_are_no_text(path: Path) -> None:
     assert journal.records(path)["a"] == Record("a", pid=1, code=0)
 
 
-def test_poll_gives_each_note_once_and_only_whole_ones(path: Path) -> None:
-    reader = Journal(path)
-    append(path, "S a 1\nE a")
-    assert reader.poll() == [Entry("S", "a", 1)]
-    assert reader.poll() == []
-    append(path, " 0\n")
-    assert reader.poll() == [Entry("E", "a", 0)]
-    assert reader.poll() == []
-    reader.close()
-
-
-def test_poll_after_truncation(path: Path) -> None:
-    reader = Journal(path)
-    append(path, "S a 1\nE a 0\n")
-    assert len(reader.poll()) == 2
-    path.write_text("S b 2\n")
-    assert reader.poll() == [Entry("S", "b", 2)]
-    path.write_text("")
-    assert reader.poll() == []
-    append(path, "E b 0\n")
-    assert reader.poll() == [Entry("E", "b", 0)]
-    reader.close()
-
-
-def test_poll_after_replacement_reads_the_rest_of_the_old_one_first(path: Path) -> None:
-    reader = Journal(path)
-    append(path, "S a 1\n")
-    assert len(reader.poll()) == 1
-    append(path, "E a 0\n")
-    path.rename(path.with_name("old"))
-    append(path, "S b 2\nS c 3\n")
-    assert reader.poll() == [Entry("E", "a", 0), Entry("S", "b", 2), Entry("S", "c", 3)]
-    assert reader.poll() == []
-    reader.close()
-
-
-def test_poll_while_the_file_is_away(path: Path) -> None:
-    reader = Journal(path)
-    append(path, "S a 1\n")
-    assert len(reader.poll()) == 1
-    path.unlink()
-    assert reader.poll() == []
-    append(path, "S b 2\n")
-    assert reader.poll() == [Entry("S", "b", 2)]
-    reader.close()
-
-
-def test_close_begins_again(path: Path) -> None:
-    reader = Journal(path)
-    append(path, "S a 1\n")
-    assert reader.poll() == [Entry("S", "a", 1)]
-    reader.close()
-    assert reader.poll() == [Entry("S", "a", 1)]
-    reader.close()
-
-
 def test_reader_loses_nothing_while_shims_write(path: Path, tmp_path: Path) -> None:
     script = 'for n in 1 2 3 4 5 6 7 8 9 10; do sh "$1" "$2" "$3-$n" / true; done'
     writers = [
         subprocess.Popen(["/bin/sh", "-c", script, "sh", shim_path(), path, f"writer{number}"]) for number in range(4)
     ]
-    reader = Journal(path)
     entries: list[Entry] = []
-    while any(writer.poll() is None for writer in writers):
-        entries += reader.poll()
-    entries += reader.poll()
-    reader.close()
-    assert entries == journal.read(path)
+    ended = False
+    while not ended:
+        ended = all(writer.poll() is not None for writer in writers)
+        before, entries = entries, journal.read(path)
+        assert entries[: len(before)] == before
     assert len(entries) == 80
     assert {record.code for record in journal.gather(entries).values()} == {0}
     assert len(journal.gather(entries)) == 40

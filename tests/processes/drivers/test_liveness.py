@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
-import fcntl
 import os
 import shutil
 import signal
@@ -86,20 +85,6 @@ def test_a_name_cannot_forge_the_table(tmp_path: Path, name: str) -> None:
         assert found is not None
         assert (found.parent, found.session) == (os.getpid(), process.pid)
         assert liveness.identify(process.pid) is not None
-
-
-def test_lock_is_seen_and_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
-    assert not liveness.lock_held(path)
-    assert not path.exists()
-    with open(path, "w") as holder:
-        assert not liveness.lock_held(path)
-        fcntl.flock(holder, fcntl.LOCK_EX)
-        assert liveness.lock_held(path)
-        assert liveness.lock_held(path)  # the first look did not take it away
-        with open(path) as other, pytest.raises(BlockingIOError):
-            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    assert not liveness.lock_held(path)
 
 
 def pids(session: int, token: str) -> set[int]:

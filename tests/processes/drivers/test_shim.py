@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from common.locks import lock_held
 from processes.drivers import journal, liveness
 from processes.drivers.journal import Entry, Record
 from processes.drivers.shim import shim_path
@@ -161,10 +162,10 @@ def test_lock_lasts_exactly_as_long_as_the_shim(shim: Shim, place: Place, until:
     os.mkfifo(place.root / "fifo")
     process = shim.start("sh", "-c", script)
     daemon = until(lambda: place.pid_in("daemon"))
-    assert liveness.lock_held(shim.lock)
+    assert lock_held(shim.lock)
     (place.root / "fifo").write_text("go\n")
     assert process.wait(30) == 0
-    assert not liveness.lock_held(shim.lock)
+    assert not lock_held(shim.lock)
     assert liveness.identify(daemon) is not None
 
 
@@ -174,7 +175,7 @@ def test_shim_killed_leaves_the_command_running_and_the_lock_free(shim: Shim, pl
     command = until(lambda: place.pid_in("command"))
     process.kill()
     process.wait(30)
-    assert not liveness.lock_held(shim.lock)
+    assert not lock_held(shim.lock)
     assert journal.records(place.journal) == {token: Record(token, pid=process.pid, code=None)}
     assert [found.pid for found in liveness.members(process.pid, token)] == [command]
 

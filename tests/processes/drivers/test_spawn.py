@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import InvalidInput
+from common.locks import lock_held
 from processes.drivers import journal, liveness
 from processes.drivers.journal import Record
 from processes.drivers.spawn import LockHeld, SpawnFailed, spawn
@@ -129,7 +130,7 @@ def test_of_several_programs_exactly_one_wins(place: Place, until: Until) -> Non
     assert sorted(program.returncode for program in programs) == [0, 1, 1, 1, 1, 1]
     assert sum(b"LockHeld" in error for error in errors) == 5
     until(lambda: [entry.kind for entry in journal.read(place.journal)] == ["S"])
-    assert liveness.lock_held(place.root / "lock")  # though the program that took it is gone
+    assert lock_held(place.root / "lock")  # though the program that took it is gone
 
 
 def test_looking_at_the_lock_never_keeps_a_start_from_happening(place: Place, reaped: Reaped) -> None:
@@ -138,7 +139,7 @@ def test_looking_at_the_lock_never_keeps_a_start_from_happening(place: Place, re
 
     def look() -> None:
         while not done.is_set():
-            liveness.lock_held(lock)
+            lock_held(lock)
 
     watchers = [threading.Thread(target=look) for _ in range(2)]
     for watcher in watchers:
@@ -165,7 +166,7 @@ def test_lock_file_that_is_replaced_meanwhile_is_taken_anew(place: Place, monkey
     monkeypatch.setattr(fcntl, "flock", flock)
     place.start(place.spec("sleep", "100", lock=lock))
     assert replaced
-    assert liveness.lock_held(lock)
+    assert lock_held(lock)
 
 
 def test_works_from_a_daemon_without_standard_descriptors(place: Place, until: Until) -> None:
@@ -183,7 +184,7 @@ def test_works_from_a_daemon_without_standard_descriptors(place: Place, until: U
     )
     until(lambda: place.log.exists() and place.log.read_text().count("->") == 3)
     assert "zero" not in place.log.read_text()
-    assert liveness.lock_held(place.root / "lock")
+    assert lock_held(place.root / "lock")
 
 
 @pytest.mark.parametrize(
@@ -202,7 +203,7 @@ def test_path_that_cannot_be_used_is_named(place: Place, changes: dict[str, str]
     with pytest.raises(SpawnFailed, match=part) as caught:
         place.start(spec)
     assert caught.value.meaning == "Nothing was started."
-    assert not liveness.lock_held(place.root / "lock")
+    assert not lock_held(place.root / "lock")
 
 
 def test_too_long_an_argument_list_fails_and_frees_the_lock(place: Place) -> None:
@@ -210,7 +211,7 @@ def test_too_long_an_argument_list_fails_and_frees_the_lock(place: Place) -> Non
     with pytest.raises(SpawnFailed, match="Argument list too long") as caught:
         place.start(spec)
     assert caught.value.fix
-    assert not liveness.lock_held(spec.lock)
+    assert not lock_held(spec.lock)
 
 
 def test_program_that_does_not_exist_ends_with_127_and_says_so(place: Place, reaped: Reaped) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
+from common.locks import lock_held
 from processes.drivers import liveness
 from processes.drivers import stop as stopping
 from processes.drivers.spawn import Spawned, Spec
@@ -36,7 +37,7 @@ def halt(spec: Spec, spawned: Spawned, grace: float) -> StopReport:
     reaper = reaping(spawned)
     report = stop(spawned.identity, token=spec.token, grace=grace)
     reaper.join()
-    assert not liveness.lock_held(spec.lock)
+    assert not lock_held(spec.lock)
     assert liveness.members(spawned.pid, spec.token) == []
     return report
 
@@ -294,7 +295,7 @@ def test_survivors_are_named(place: Place, until: Until, monkeypatch: pytest.Mon
         patch.setattr(os, "kill", kill)
         report = stop(spawned.identity, token=spec.token, grace=0)
     assert report == StopReport(ended=False, killed=(), survivors=tuple(sorted((spawned.pid, command))))
-    assert liveness.lock_held(spec.lock)
+    assert lock_held(spec.lock)
     assert halt(spec, spawned, 0).killed == (command,)  # and can be stopped later
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from common.locks import lock_held
 from processes.drivers import liveness
 from processes.drivers.liveness import Identity
 from processes.drivers.table import table
@@ -165,30 +166,6 @@ async def test_process_of_before_the_reboot(watcher: ExitWatcher, place: Place) 
     assert await exits.wait() == [None]
 
 
-async def test_unwatched_process_is_not_told_of(watcher: ExitWatcher, place: Place) -> None:
-    exits, other = Exits(), Exits()
-    silent, loud = child(place, "sleep", "100"), child(place, "sleep", "100")
-    watcher.watch(silent, exits)
-    watcher.watch(loud, other)
-    watcher.unwatch(silent.pid)
-    watcher.unwatch(silent.pid)
-    os.kill(silent.pid, signal.SIGKILL)
-    os.waitpid(silent.pid, 0)  # noqa: ASYNC222  (still ours to reap)
-    os.kill(loud.pid, signal.SIGKILL)
-    assert await other.wait() == [-9]
-    assert exits.codes == []
-
-
-async def test_end_that_was_about_to_be_told_is_not_after_unwatch(watcher: ExitWatcher, place: Place) -> None:
-    exits, other = Exits(), Exits()
-    gone = dataclasses.replace(child(place, "sleep", "100"), boot_id="another")
-    watcher.watch(gone, exits)
-    watcher.unwatch(gone.pid)
-    watcher.watch(gone, other)
-    assert await other.wait() == [None]
-    assert exits.codes == []
-
-
 async def test_watching_again_replaces_the_callback(watcher: ExitWatcher, place: Place, kill: Kill) -> None:
     first, second = Exits(), Exits()
     identity = child(place, "sleep", "100")
@@ -275,7 +252,7 @@ async def test_lock_is_free_when_the_end_is_told(watcher: ExitWatcher, place: Pl
     spec = place.spec("sh", "-c", "setsid sleep 100 & exit 0")
 
     def on_exit(_: int | None) -> None:
-        seen.append(liveness.lock_held(Path(spec.lock)))
+        seen.append(lock_held(Path(spec.lock)))
         done.set()
 
     watcher.watch(place.start(spec).identity, on_exit)
