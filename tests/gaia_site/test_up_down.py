@@ -137,6 +137,7 @@ def test_up_names_who_took_the_port_after_it_was_found_free(gaia: Gaia) -> None:
         assert asked.wait(60), "the port was chosen: it asks there whether the console answers"
         os.kill(daemon.pid, signal.SIGCONT)
         output, told = up.communicate(timeout=120)
+        stranger.shutdown(socket.SHUT_RDWR)  # wakes the thread: to close it alone would not
     assert up.returncode == 4, (output, told)
     lines = told.splitlines()
     assert f"port {gaia.port} is taken by" in lines[0]
