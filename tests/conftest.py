@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from policy.models import User
     from tests.live import Web
 
-# Whoever started this may ignore signals (nohup does), and everything the tests start would, too.
-for _number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
+# Whoever started this may ignore signals (nohup does, and a shell's `&`), and all that the tests start would, too.
+for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
     if signal.getsignal(_number) == signal.SIG_IGN:
-        signal.signal(_number, signal.SIG_DFL)
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 # The settings read the environment when they are imported, and make the home. So this happens first of all: nothing
 # of the developer's own GAIA is seen or touched. Short names, because sockets' paths may have 107 characters.
