@@ -18,26 +18,37 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from common.errors import GaiaError
 from common.names import check_name
 from sessions.drivers import tmux_process
-from sessions.drivers.tmux_capture import page_line, read_pages
+from sessions.drivers.tmux_capture import page_line, read_pages, whose
 from sessions.drivers.tmux_client import TmuxClient, failed, no_server, scrubbed_environment, server_ended
 from sessions.drivers.tmux_config import DEFAULT_HISTORY, check_tmux, write_config
-from sessions.drivers.tmux_create import EXISTS, Created, CreateFailed, NewSession, create_line, read_answers, refusal
-from sessions.drivers.tmux_errors import NoServer, PaneDead, PaneInMode, PaneMissing, TmuxError, TmuxHung
+from sessions.drivers.tmux_create import EXISTS, Created, CreateFailed, NewSession, create_line, read_answers, sort_out
+from sessions.drivers.tmux_errors import (
+    NOTHING_WRITTEN,
+    NoServer,
+    NotSubmitted,
+    PaneDead,
+    PaneInMode,
+    PaneMissing,
+    TmuxError,
+    TmuxHung,
+)  # fmt: skip
 from sessions.drivers.tmux_facts import TAGS, PaneFacts, ServerIdentity, Snapshot, listing, parse_listing
 from sessions.drivers.tmux_keys import (
-    DEAD,
-    MODE,
-    SENT,
+    check_answer,
+    check_gaia_id,
     check_id,
     check_pane,
     clean_text,
     guarded,
     key_commands,
+    missing_pane,
+    not_submitted,
     text_commands,
     word_commands,
-)  # fmt: skip
+)
 from sessions.drivers.tmux_script import command
 
 if TYPE_CHECKING:
@@ -45,11 +56,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EXISTS",
+    "NOTHING_WRITTEN",
     "TAGS",
     "CreateFailed",
     "Created",
     "NewSession",
     "NoServer",
+    "NotSubmitted",
     "PaneDead",
     "PaneFacts",
     "PaneInMode",
@@ -80,7 +93,7 @@ class TmuxServer:
         config: GAIA's configuration file, written when it is missing; None for tmux's defaults (never `~/.tmux.conf`).
         history_limit: lines of scrollback per pane.
         env: variables that every pane shall have, besides the login's own.
-        tmpdir: directory of the socket; default `$TMUX_TMPDIR`, else /tmp.
+        tmpdir: directory of the socket; default /tmp, whatever `$TMUX_TMPDIR` says.
     """
 
     def __init__(
@@ -136,16 +149,8 @@ class TmuxServer:
         Returns: one answer per session, in order. `CreateFailed.reason` is `exists` when the name is taken.
         Raises: NoServer, TmuxHung, TmuxError; then some may have been started: a snapshot tells by their ids.
         """
-        results: dict[int, Created | CreateFailed] = {}
-        ready: list[tuple[int, NewSession]] = []
-        names: set[str] = set()
-        for index, session in enumerate(batch):
-            reason = refusal(session) or (EXISTS if session.name in names else "")
-            names.add(session.name)
-            if reason:
-                results[index] = CreateFailed(session.name, reason)
-            else:
-                ready.append((index, session))
+        ready, refused = sort_out(batch)
+        results: dict[int, Created | CreateFailed] = dict(refused)
         if ready:
             self._write_missing_config()
             self._find_lost_server()
@@ -207,24 +212,39 @@ class TmuxServer:
             raise failed(completed)
         return completed.ok
 
-    def capture(self, pane_id: str, *, lines: int = 0, ansi: bool = False) -> str:
+    def capture(self, pane_id: str, *, lines: int = 0, ansi: bool = False, gaia_id: str = "") -> str:
         """What a pane shows.
 
         Args:
             pane_id: such as `%3`.
             lines: how many lines of scrollback to put before the visible screen.
             ansi: keep colours and attributes as escape sequences.
+            gaia_id: the mark the pane must have.
 
         Returns: lines, separated by newlines, without trailing blanks.
         Raises: PaneMissing, NoServer, TmuxHung, TmuxError.
         """
         check_pane(pane_id)
-        return read_pages(lambda start, end: self._on_pane(pane_id, page_line(pane_id, start, end, ansi)), lines, ansi)
+
+        def read(start: str, end: str) -> str:
+            page = self._on_pane(pane_id, page_line(pane_id, start, end, ansi))
+            if gaia_id and whose(page) != gaia_id:
+                raise missing_pane(pane_id)
+            return page
+
+        return read_pages(read, lines, ansi)
 
     # Writing
 
     def send_keys(
-        self, pane_id: str, text: str, *, enter: bool = False, literal: bool = True, enter_delay: float = 0.0
+        self,
+        pane_id: str,
+        text: str,
+        *,
+        enter: bool = False,
+        literal: bool = True,
+        enter_delay: float = 0.0,
+        gaia_id: str = "",
     ) -> None:
         """Write text into a pane.
 
@@ -237,9 +257,10 @@ class TmuxServer:
             enter: press Enter afterwards; trailing newlines are then left out.
             literal: False treats the text like tmux's own send-keys: words that are names of keys are pressed.
             enter_delay: seconds between text and Enter; agents take an Enter at once for part of a paste.
+            gaia_id: the mark the pane must have.
 
-        Raises: PaneMissing, PaneDead, PaneInMode, InvalidInput, NoServer, TmuxHung, TmuxError; nothing was written
-            then, unless the pane went away before the Enter.
+        Raises: InvalidInput and those of `NOTHING_WRITTEN`, for what they say; NotSubmitted when the text was written
+            and only the Enter failed; TmuxHung, TmuxError: it is not known then what reached the pane.
         """
         check_pane(pane_id)
         if literal:
@@ -249,19 +270,22 @@ class TmuxServer:
             commands = word_commands(pane_id, text)
         press = key_commands(pane_id, "Enter") if enter else []
         if not press or enter_delay <= 0 or not commands:
-            self._write(pane_id, [*commands, *press])
+            self._write(pane_id, [*commands, *press], gaia_id)
             return
-        self._write(pane_id, commands)
+        self._write(pane_id, commands, gaia_id)
         time.sleep(enter_delay)
-        self._write(pane_id, press)
+        try:
+            self._write(pane_id, press, gaia_id)
+        except GaiaError as error:
+            raise not_submitted(pane_id, error) from error
 
-    def send_key(self, pane_id: str, key: str) -> None:
-        """Press one key, such as `Enter`, `Escape`, `C-c`, `Up`.
+    def send_key(self, pane_id: str, key: str, *, gaia_id: str = "") -> None:
+        """Press one key, such as `Enter`, `Escape`, `C-c`, `Up`, in a pane, which must have this mark if one is given.
 
         Raises: as `send_keys`; InvalidInput for a key that is not on the list.
         """
         check_pane(pane_id)
-        self._write(pane_id, key_commands(pane_id, key))
+        self._write(pane_id, key_commands(pane_id, key), gaia_id)
 
     def leave_mode(self, pane_id: str) -> None:
         """End copy mode in a pane, if it is in it."""
@@ -269,33 +293,16 @@ class TmuxServer:
         cancel = command("send-keys", "-X", "-t", pane_id, "cancel")
         self._on_pane(pane_id, command("if-shell", "-F", "-t", pane_id, "#{pane_in_mode}") + f" {{ {cancel} }}")
 
-    def _write(self, pane_id: str, commands: list[str]) -> None:
-        if not commands:
-            return
-        answer = self._on_pane(pane_id, guarded(pane_id, commands)).strip()
-        if answer == DEAD:
-            raise PaneDead(
-                "the program in this pane has ended",
-                meaning="Nothing reads what is written there, so nothing was written.",
-                fix="Start the session again.",
-                pane=pane_id,
-            )
-        if answer == MODE:
-            raise PaneInMode(
-                "somebody is scrolling in this pane",
-                meaning="tmux would take the keys for its own, so nothing was written.",
-                fix="Press q in the pane, then try again.",
-                pane=pane_id,
-            )
-        if answer != SENT:
-            raise TmuxError(f"tmux did not confirm that it wrote into pane {pane_id}: {answer[:120]!r}")
+    def _write(self, pane_id: str, commands: list[str], gaia_id: str) -> None:
+        if commands:
+            check_answer(self._on_pane(pane_id, guarded(pane_id, commands, check_gaia_id(gaia_id))).strip(), pane_id)
 
     def _on_pane(self, pane_id: str, text: str) -> str:
         completed = self._client.script([text], timeout=TIMEOUT)
         if completed.ok:
             return completed.stdout
         if "can't find" in completed.stderr:
-            raise PaneMissing(f"there is no pane {pane_id}", fix="`gaia --group-status` shows what runs.", pane=pane_id)
+            raise missing_pane(pane_id)
         raise failed(completed)
 
     # Ending

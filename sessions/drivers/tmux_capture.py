@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from sessions.drivers.tmux_facts import GAIA_ID
 from sessions.drivers.tmux_script import command, line
 
 PAGE = 2_000  # lines per conversation; 50,000 at once stop the server for half a second
@@ -24,10 +25,13 @@ class History(NamedTuple):
 
 
 def page_line(pane_id: str, start: str, end: str, ansi: bool) -> str:
-    """The script line that prints the history's size, then the lines from `start` to `end` (tmux(1), capture-pane)."""
+    """The script line that prints the history's size and whose pane it is, then the lines from `start` to `end`.
+
+    See tmux(1), capture-pane.
+    """
     flags = ("-e",) if ansi else ()
     return line(
-        command("display-message", "-p", "-t", pane_id, "#{history_size} #{history_limit}"),
+        command("display-message", "-p", "-t", pane_id, f"#{{history_size}} #{{history_limit}} #{{{GAIA_ID}}}"),
         command("capture-pane", "-p", *flags, "-S", start, "-E", end, "-t", pane_id),
     )
 
@@ -56,6 +60,11 @@ def read_pages(read: Callable[[str, str], str], lines: int, ansi: bool) -> str:
     return joint.join("\n".join(rows) for rows in reversed(pages))
 
 
+def whose(text: str) -> str:
+    """The mark of the pane that a printed page is of; empty when it has none."""
+    return text.partition("\n")[0].partition(" ")[2].partition(" ")[2]
+
+
 def _continues(rows: list[str], later: list[str], known: int, ansi: bool) -> bool:
     """Whether the last `known` rows are the first of the later page, and some are new."""
     if not known < len(rows) or known > len(later):
@@ -66,5 +75,5 @@ def _continues(rows: list[str], later: list[str], known: int, ansi: bool) -> boo
 
 def _page(text: str) -> tuple[list[str], History]:
     head, _, body = text.partition("\n")
-    size, _, limit = head.partition(" ")
+    size, limit, _ = f"{head}  ".split(" ", 2)
     return body.removesuffix("\n").split("\n"), History(int(size or 0), int(limit or 0))

@@ -16,9 +16,12 @@ from sessions.drivers.tmux_errors import NoServer, TmuxError, TmuxHung
 from sessions.drivers.tmux_script import script
 
 # The server hands its environment to every pane, so it starts with what a login would have and nothing of GAIA's own.
+# Not TMUX_TMPDIR: it moves the socket, and who asks with another value than the one the server was started with would
+# see no sessions and start a second server.
 _KEPT = frozenset(
-    ("HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TERM", "PATH", "TZ", "TMPDIR", "TMUX_TMPDIR"),
+    ("HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TERM", "PATH", "TZ", "TMPDIR"),
 )
+_SOCKETS = "/tmp"  # noqa: S108  where tmux puts them (tmux(1), -L), private by a directory of the user's below it
 _SOCKET_PATH_LIMIT = 107  # bytes of sockaddr_un.sun_path without its NUL
 _SOCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
@@ -53,7 +56,7 @@ class TmuxClient:
         socket_name: for `tmux -L`.
         config: file for `tmux -f`; None for none at all, never the user's own `~/.tmux.conf`.
         env: variables added to the scrubbed environment of the server.
-        tmpdir: directory of the socket (TMUX_TMPDIR); default that of GAIA's environment, else /tmp.
+        tmpdir: directory of the socket; default /tmp, whatever TMUX_TMPDIR says: everybody finds the same server.
     """
 
     def __init__(
@@ -96,7 +99,7 @@ class TmuxClient:
     @property
     def socket_path(self) -> Path:
         """Where tmux puts the socket (tmux(1), -L and TMUX_TMPDIR)."""
-        return Path(self.environment.get("TMUX_TMPDIR") or "/tmp") / f"tmux-{os.getuid()}" / self.socket_name  # noqa: S108
+        return Path(self.environment.get("TMUX_TMPDIR", _SOCKETS)) / f"tmux-{os.getuid()}" / self.socket_name
 
     def argv(self, *words: str, utf8: bool = True) -> list[str]:
         """The argument list of a tmux call on this server."""
@@ -161,7 +164,7 @@ class TmuxClient:
             raise Unavailable(
                 f"the path of the tmux socket is too long: {self.socket_path}",
                 meaning=f"The system allows {_SOCKET_PATH_LIMIT} bytes; this has {len(path)}.",
-                fix="Set TMUX_TMPDIR to a shorter directory.",
+                fix="Use a shorter name or directory for it.",
             )
 
 

@@ -82,6 +82,21 @@ def refusal(session: NewSession) -> str:
     return ""
 
 
+def sort_out(batch: Sequence[NewSession]) -> tuple[list[tuple[int, NewSession]], dict[int, CreateFailed]]:
+    """Those that can be started, with their place in the batch; and those that cannot, by theirs."""
+    ready: list[tuple[int, NewSession]] = []
+    refused: dict[int, CreateFailed] = {}
+    names: set[str] = set()
+    for index, session in enumerate(batch):
+        reason = refusal(session) or (EXISTS if session.name in names else "")
+        names.add(session.name)
+        if reason:
+            refused[index] = CreateFailed(session.name, reason)
+        else:
+            ready.append((index, session))
+    return ready, refused
+
+
 def create_line(index: int, session: NewSession, path: str) -> str:
     """The script line that starts a session, marks its pane and reports; when it fails it leaves nothing behind.
 

@@ -39,3 +39,13 @@ class PaneInMode(Conflict):
     """Somebody scrolls in the pane (copy mode): tmux would take the keys, not the program."""
 
     code = "pane_in_mode"
+
+
+class NotSubmitted(Conflict):
+    """The text was written into the pane, and the Enter that should have followed was not pressed, or perhaps not."""
+
+    code = "pane_not_submitted"
+
+
+NOTHING_WRITTEN = (PaneDead, PaneInMode, PaneMissing, NoServer)
+"""Errors after which it is certain that nothing reached the pane."""

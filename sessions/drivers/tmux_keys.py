@@ -6,8 +6,10 @@ import re
 import secrets
 import string
 
-from common.errors import InvalidInput
+from common.errors import GaiaError, InvalidInput
 from common.names import NAME_PATTERN
+from sessions.drivers.tmux_errors import NOTHING_WRITTEN, NotSubmitted, PaneDead, PaneInMode, PaneMissing, TmuxError
+from sessions.drivers.tmux_facts import GAIA_ID
 from sessions.drivers.tmux_script import command
 
 # Removed from text: C0 except newline and tab, DEL, C1 (U+009B is a CSI of its own), lone surrogates, and the marks
@@ -30,7 +32,8 @@ TYPED_LIMIT = 4_096  # characters; longer text, or text of several lines, is pas
 TEXT_LIMIT = 2_000_000  # bytes that were seen to pass in one piece
 _PANE = re.compile(rf"%\d+|={NAME_PATTERN}:")
 _ID = re.compile(r"[%@]\d+")
-DEAD, MODE, SENT = "gaia-dead", "gaia-mode", "gaia-sent"
+_GAIA_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_DEAD, _MODE, _OTHER, _SENT = "gaia-dead", "gaia-mode", "gaia-other", "gaia-sent"
 
 
 def check_pane(target: str) -> str:
@@ -102,16 +105,71 @@ def word_commands(target: str, words: str) -> list[str]:
     return commands
 
 
-def guarded(target: str, commands: list[str]) -> str:
+def guarded(target: str, commands: list[str], gaia_id: str = "") -> str:
     """A script line that runs the commands only while a living program reads the pane, and says what it found.
 
     tmux judges and acts in one step: nobody can enter copy mode, and no program end, between the two.
+
+    Args:
+        gaia_id: the mark the pane must have; a pane's number is another's once tmux was started again.
     """
-    act = " ; ".join((*commands, command("display-message", "-p", SENT)))
-    unless_mode = _unless(target, "#{pane_in_mode}", MODE, act)
-    return _unless(target, "#{pane_dead}", DEAD, unless_mode)
+    act = " ; ".join((*commands, command("display-message", "-p", _SENT)))
+    unless_mode = _unless(target, "#{pane_in_mode}", _MODE, act)
+    unless_dead = _unless(target, "#{pane_dead}", _DEAD, unless_mode)
+    return _unless(target, f"#{{!=:#{{{GAIA_ID}}},{gaia_id}}}", _OTHER, unless_dead) if gaia_id else unless_dead
+
+
+def check_answer(answer: str, target: str) -> None:
+    """Whether tmux ran what `guarded` asked for.
+
+    Raises: PaneDead, PaneInMode, PaneMissing: nothing was written; TmuxError when that is not known.
+    """
+    if answer == _DEAD:
+        raise PaneDead(
+            "the program in this pane has ended",
+            meaning="Nothing reads what is written there, so nothing was written.",
+            fix="Start the session again.",
+            pane=target,
+        )
+    if answer == _MODE:
+        raise PaneInMode(
+            "somebody is scrolling in this pane",
+            meaning="tmux would take the keys for its own, so nothing was written.",
+            fix="Press q in the pane, then try again.",
+            pane=target,
+        )
+    if answer == _OTHER:
+        raise missing_pane(target)
+    if answer != _SENT:
+        raise TmuxError(f"tmux did not confirm that it wrote into pane {target}: {answer[:120]!r}")
+
+
+def check_gaia_id(gaia_id: str) -> str:
+    """The mark of a pane, if it can stand in a condition of tmux's; empty for any pane.
+
+    Raises: InvalidInput.
+    """
+    if gaia_id and not _GAIA_ID.fullmatch(gaia_id):
+        raise InvalidInput(f"{gaia_id!r} is not the id of a session's pane")
+    return gaia_id
+
+
+def missing_pane(target: str) -> PaneMissing:
+    """The error for a pane that tmux does not have, or that is another session's by now."""
+    return PaneMissing(f"there is no pane {target}", fix="`gaia --group-status` shows what runs.", pane=target)
 
 
 def _unless(target: str, condition: str, answer: str, act: str) -> str:
     say = command("display-message", "-p", answer)
     return command("if-shell", "-F", "-t", target, condition) + f" {{ {say} }} {{ {act} }}"
+
+
+def not_submitted(target: str, error: GaiaError) -> NotSubmitted:
+    """The error for an Enter that failed after its text was written."""
+    sure = isinstance(error, NOTHING_WRITTEN)
+    return NotSubmitted(
+        f"the text was typed, but {'Enter was not pressed' if sure else 'perhaps not Enter'}: {error.what}",
+        meaning="It was not submitted." if sure else "It was submitted, or stands in the pane and waits.",
+        fix="Look at the screen. If the text stands there, press only Enter: sent again, it would be there twice.",
+        pane=target,
+    )

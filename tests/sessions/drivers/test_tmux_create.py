@@ -267,7 +267,7 @@ def test_of_100_creators_of_one_name_one_wins(make_server: ServerMaker, tmux_dir
 
 
 def test_the_users_own_server_is_left_alone(tmux_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With GAIA started from inside the user's tmux, on the same TMUX_TMPDIR."""
+    """With GAIA started from inside the user's tmux, its socket in the same directory."""
     env = {"PATH": os.environ["PATH"], "HOME": str(tmux_dir), "TMUX_TMPDIR": str(tmux_dir)}
 
     def decoy(words: str) -> str:
@@ -282,7 +282,7 @@ def test_the_users_own_server_is_left_alone(tmux_dir: Path, monkeypatch: pytest.
     monkeypatch.setenv("TMUX_TMPDIR", str(tmux_dir))
     monkeypatch.setenv("TMUX", f"{tmux_dir}/tmux-{os.getuid()}/default,{before.split()[0]},0")
     monkeypatch.setenv("TMUX_PANE", "%0")
-    server = TmuxServer("gaia-test", config=tmux_dir / "tmux.conf")
+    server = TmuxServer("gaia-test", config=tmux_dir / "tmux.conf", tmpdir=tmux_dir)
     server.create([NewSession("mine", "id", tmux_dir, CAT), NewSession("other", "id2", tmux_dir, CAT)])
     assert {pane.gaia_id for pane in server.snapshot().panes} == {"id", "id2"}
     server.send_keys("%0", "typed", enter=True)

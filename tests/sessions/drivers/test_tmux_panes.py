@@ -1,14 +1,17 @@
-"""Writing into panes and reading them."""
+"""Writing into panes, and ending them."""
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 
 from common.errors import InvalidInput
-from sessions.drivers.tmux import PaneDead, PaneInMode, PaneMissing, TmuxServer
+from sessions.drivers.tmux import NotSubmitted, PaneDead, PaneInMode, PaneMissing, TmuxServer
 from sessions.drivers.tmux_keys import KEYS, check_key, clean_text
 from tests.sessions.drivers.conftest import Start
 from tests.sessions.drivers.waiting import pane_of, until
@@ -164,6 +167,50 @@ def test_nothing_is_written_into_copy_mode(server: TmuxServer, recorder: Recorde
     recorder.wait("now")
 
 
+def test_an_enter_that_comes_too_late_is_told(server: TmuxServer, start: Start) -> None:
+    """The text was typed then: who is told that it was not would type it again."""
+    pane = start("brief", "/bin/sh", "-c", "stty raw -echo; exec head -c 6")
+    until(lambda: pane_of(server, "brief").current_command == "head")
+    with pytest.raises(NotSubmitted, match="but Enter was not pressed: the program in this pane has ended"):
+        server.send_keys(pane.pane_id, "prompt", enter=True, enter_delay=1.5)
+
+
+def test_an_enter_nobody_knows_of_is_told(
+    server: TmuxServer, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity = server.snapshot().server
+    assert identity is not None
+    monkeypatch.setattr("sessions.drivers.tmux.TIMEOUT", 3.0)
+
+    def hang() -> None:
+        recorder.wait("prompt")
+        os.kill(identity.pid, signal.SIGSTOP)
+
+    hanging = threading.Thread(target=hang)
+    hanging.start()
+    try:
+        with pytest.raises(NotSubmitted, match="the text was typed, but perhaps not Enter: tmux did not answer"):
+            server.send_keys(recorder.pane_id, "prompt", enter=True, enter_delay=1.5)
+    finally:
+        hanging.join()
+        os.kill(identity.pid, signal.SIGCONT)
+
+
+def test_only_the_pane_with_this_mark_is_written_into(server: TmuxServer, recorder: Recorder) -> None:
+    """A number is another pane's after a restart of tmux."""
+    for act in (
+        lambda: server.send_keys(recorder.pane_id, "secret", enter=True, gaia_id="id-somebody"),
+        lambda: server.send_keys(recorder.pane_id, "se\ncret", gaia_id="id-somebody"),
+        lambda: server.send_key(recorder.pane_id, "Enter", gaia_id="id-somebody"),
+    ):
+        with pytest.raises(PaneMissing):
+            act()
+    server.send_keys(recorder.pane_id, "mine", gaia_id="id-recorder")
+    recorder.wait("mine")
+    with pytest.raises(InvalidInput):
+        server.send_keys(recorder.pane_id, "x", gaia_id="#(touch /tmp/x)")
+
+
 def test_nothing_is_written_to_the_dead(server: TmuxServer, start: Start) -> None:
     pane = start("dead", "/bin/true")
     until(lambda: pane_of(server, "dead").dead)
@@ -225,58 +272,3 @@ def test_ending_many_reports_those_that_were_gone(server: TmuxServer, start: Sta
     assert server.kill(ids) == ("@77", "%88")
     assert {pane.session_name for pane in server.snapshot().panes} == {"s2", "s3"}
     assert server.kill([]) == ()
-
-
-# Reading
-
-
-def test_the_screen_is_read(server: TmuxServer, start: Start) -> None:
-    pane = start("show", "/bin/sh", "-c", "printf 'wide 世界 é\\n\\033[31mred\\033[0m  \\n'; exec cat")
-    until(lambda: "red" in server.capture(pane.pane_id))
-    lines = server.capture(pane.pane_id).split("\n")
-    assert lines[:2] == ["wide 世界 é", "red"]
-    assert len(lines) == 50
-    assert "\x1b[31mred" in server.capture(pane.pane_id, ansi=True)
-
-
-@pytest.mark.parametrize("ansi", [False, True])
-def test_scrollback_is_read_in_pages_without_seams(server: TmuxServer, start: Start, ansi: bool) -> None:
-    pane = start("long", "/bin/sh", "-c", "seq 1 7000; exec cat", height=20)
-    until(lambda: "7000" in server.capture(pane.pane_id))
-    text = server.capture(pane.pane_id, lines=100_000, ansi=ansi).replace("\x1b[0m", "")
-    numbers = [int(line) for line in text.split("\n") if line]
-    assert numbers == list(range(1, 7001))
-    text = server.capture(pane.pane_id, lines=10, ansi=ansi)
-    assert int(text.split("\n")[0]) == 7000 - 19 - 10 + 1
-
-
-FLOOD = "i=0; while :; do i=$((i+1)); echo $i; [ $((i % 40)) -gt 0 ] || sleep 0.001; done"
-
-
-@pytest.mark.parametrize("limit", [6_000, 1_000_000])
-def test_reading_while_lines_scroll_by_neither_loses_nor_repeats_any(
-    server: TmuxServer, start: Start, limit: int
-) -> None:
-    """Before the history is full, and when it drops its oldest tenth again and again."""
-    server.history_limit = limit
-    pane = start("flood", "/bin/sh", "-c", FLOOD, height=20)
-    until(lambda: int((server.capture(pane.pane_id).split() or ["0"])[-1]) > 7_000)
-    for _ in range(20):
-        numbers = [int(line) for line in server.capture(pane.pane_id, lines=5_000).split("\n") if line]
-        assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
-        assert len(numbers) > 4_000
-
-
-def test_a_dead_pane_can_still_be_read(server: TmuxServer, start: Start) -> None:
-    pane = start("dead", "/bin/sh", "-c", "stty -echo; echo last words; read line")
-    until(lambda: "last words" in server.capture(pane.pane_id))
-    server.send_key(pane.pane_id, "Enter")
-    until(lambda: pane_of(server, "dead").dead)
-    assert server.capture(pane.pane_id).startswith("last words")
-
-
-def test_the_history_limit_is_kept(make_server: object, start: Start, server: TmuxServer) -> None:
-    server.history_limit = 100
-    pane = start("short", "/bin/sh", "-c", "seq 1 5000; exec cat", height=10)
-    until(lambda: "5000" in server.capture(pane.pane_id))
-    assert len(server.capture(pane.pane_id, lines=100_000).split("\n")) <= 110

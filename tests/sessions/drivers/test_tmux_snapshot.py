@@ -212,7 +212,17 @@ def test_a_socket_directory_that_others_can_write_is_an_error(server: TmuxServer
 def test_a_socket_path_that_is_too_long_is_said_before_tmux_says_it(tmux_dir: Path) -> None:
     with pytest.raises(Unavailable) as error:
         TmuxServer("t", tmpdir=tmux_dir / ("x" * 100)).snapshot()
-    assert "TMUX_TMPDIR" in error.value.fix
+    assert "shorter" in error.value.fix
+
+
+def test_everybody_finds_the_same_socket(monkeypatch: pytest.MonkeyPatch, tmux_dir: Path) -> None:
+    """A daemon started from a login with TMUX_TMPDIR and a terminal without it would have a server each."""
+    monkeypatch.delenv("TMUX_TMPDIR", raising=False)
+    without = TmuxServer("t")
+    monkeypatch.setenv("TMUX_TMPDIR", str(tmux_dir))
+    other = TmuxServer("t")
+    assert without.socket_path == other.socket_path == Path(f"/tmp/tmux-{os.getuid()}/t")
+    assert "TMUX_TMPDIR" not in other.environment
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", "a b", "-x", "a\n"])
