@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 
 from django.conf import settings
 
 from common.files import file_lock
-from sessions.drivers.tmux import TmuxServer, write_config
+from common.home import Home
+from common.run import CommandError
+from sessions.drivers.tmux import TmuxError, TmuxServer, write_config
 
 _WAIT_S = 30.0
 
@@ -22,6 +24,20 @@ def tmux_server() -> TmuxServer:
     limit = settings.GAIA["sessions.history_limit"]
     write_config(config, history_limit=limit)
     return TmuxServer(home.tmux_socket_name, config=config, history_limit=limit)
+
+
+def end_server(home: Home) -> int:
+    """End the tmux server of a home without a database, whose sessions no row tells of; how many there were.
+
+    Needs neither settings nor a directory in the home.
+    Raises: TmuxError when it does not end.
+    """
+    server = TmuxServer(home.tmux_socket_name)
+    sessions: set[str] = set()
+    with suppress(CommandError, TmuxError):  # it hangs, or there is no tmux any more: it is ended all the same
+        sessions = {pane.session_id for pane in server.snapshot().panes}
+    server.kill_server()
+    return len(sessions)
 
 
 @contextmanager

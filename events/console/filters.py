@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -49,7 +50,7 @@ class StateFilter(SimpleListFilter):
         return queryset
 
 
-class NeedsFilter(SimpleListFilter):
+class NeedsFilter(SimpleListFilter, ABC):
     """`?needs=you`: only what waits for a person."""
 
     title = "needs you"
@@ -61,9 +62,9 @@ class NeedsFilter(SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return self.of_those(queryset) if self.value() == "you" else queryset
 
+    @abstractmethod
     def of_those(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Those that need somebody."""
-        raise NotImplementedError
 
 
 class ValuesFilter(SimpleListFilter):

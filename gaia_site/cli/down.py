@@ -9,13 +9,13 @@ from typing import Any
 
 from common.home import gaia_home
 from gaia_site.cli import fast
-from gaia_site.cli.ground import ready, say
+from gaia_site.cli.ground import furnished, ready, say
 
 
 def down(arguments: Namespace) -> int:
     """Stop what GAIA started; with --all also sessions and what scripts launched. Returns: the exit code."""
-    if not gaia_home().database.exists() and not fast.endpoint() and not _other_database():
-        return _told_down(arguments, [], 0, [])
+    if not furnished() and not fast.endpoint() and not fast.daemon_runs():
+        return _told_down(arguments, [], _end_sessions_without_rows() if arguments.all else 0, [])
     ready()
     from environments.reconcile import look_at_stages
     from gaia_site import platform
@@ -63,10 +63,11 @@ def _stop_one(stop_process: Any) -> Any:
     return stop
 
 
-def _other_database() -> bool:
-    from common import config
+def _end_sessions_without_rows() -> int:
+    """A home whose database was removed may have a tmux server all the same."""
+    from sessions.server import end_server
 
-    return bool(config.load()["database.url"])
+    return end_server(gaia_home())
 
 
 def _told_down(arguments: Namespace, stopped: list[str], sessions: int, left: list[str]) -> int:

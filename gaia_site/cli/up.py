@@ -48,6 +48,7 @@ def up(arguments: Namespace) -> int:
     if arguments.demo or arguments.repo:
         _furnish(arguments)
     console["password"] = _first_password()
+    _warn_of_exposure()
     if arguments.json:
         print(json.dumps(console), flush=True)
     else:
@@ -232,6 +233,13 @@ def _furnish(arguments: Namespace) -> None:
     say(f"{len(done.started)} sessions started, {len(done.already)} already ran")
     if done.shells:
         say(f"{len(done.shells)} of them run a shell: their agent's CLI is not installed")
+
+
+def _warn_of_exposure() -> None:
+    from gaia_site.checks import check_exposure
+
+    for warning in check_exposure(None):
+        say(f"{warning.msg} {warning.hint}")
 
 
 def _welcome(console: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from common.home import gaia_home
+from common.home import Home, gaia_home
 from events.models import Event
 from gaia_site.node import JOBS, WEB
 from processes.actions.operations import request_operation
@@ -222,6 +222,34 @@ def panes() -> list[str]:
     """Sessions and their panes' pids, by tmux's word."""
     words = ["tmux", "-L", gaia_home().tmux_socket_name, "list-panes", "-a", "-F", "#{session_name} #{pane_pid}"]
     return subprocess.run(words, capture_output=True, text=True, timeout=30, check=False).stdout.splitlines()
+
+
+@pytest.mark.parametrize("words", [(), ("--all",)])
+def test_down_in_a_home_that_has_lost_its_database(gaia: Gaia, tmp_path: Path, words: tuple[str, ...]) -> None:
+    """Its tmux server is still there, and only --all ends it."""
+    lost = Home(tmp_path / "lost")
+    tmux = ["tmux", "-L", lost.tmux_socket_name, "-f", "/dev/null"]
+    try:
+        for name in ("one", "two"):
+            subprocess.run([*tmux, "new-session", "-d", "-s", name, "sleep 100"], check=True, timeout=30)
+        down = json.loads(gaia("down", *words, "--json", GAIA_HOME=str(lost.root)))
+        assert down == {"stopped": [], "sessions_ended": 2 if words else 0, "left_running": []}
+        lives = subprocess.run([*tmux, "has-session"], capture_output=True, timeout=30, check=False).returncode == 0
+        assert lives is not bool(words)
+    finally:
+        subprocess.run([*tmux, "kill-server"], capture_output=True, timeout=30, check=False)
+    assert not lost.root.exists(), "nothing is made for it"
+
+
+def test_a_console_that_others_reach_is_warned_of_in_one_line(gaia: Gaia) -> None:
+    process = gaia.begin(*gaia.up_words, GAIA_SERVER_HOST="0.0.0.0")  # noqa: S104  meant
+    output, error = process.communicate(timeout=120)
+    assert process.returncode == 0, error
+    assert json.loads(output)["url"] == f"http://127.0.0.1:{gaia.port}"
+    assert [line for line in error.splitlines() if "TLS" in line] == [
+        "The console listens on 0.0.0.0 without TLS. "
+        "Put a TLS proxy in front and set server.public_url to its https:// origin."
+    ]
 
 
 def test_down_stops_an_operation_and_says_so(gaia: Gaia, settings: Any, acting: str, tmp_path: Path) -> None:
