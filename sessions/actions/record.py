@@ -1,15 +1,19 @@
-"""What became of a session, written by compare-and-swap with its event."""
+"""What became of a session: its state by compare-and-swap with its event, and what its pane shows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
 
 from django.utils import timezone
 
+from common.names import slugify
+from environments.models import Environment
+from environments.states import ENVIRONMENT_ACTIVE
 from events import log
 from events.models import Level
-from sessions.drivers.tmux import Created, PaneFacts
+from sessions.drivers.tmux import Created, PaneFacts, Snapshot
 from sessions.models import Session
 from sessions.states import Runs, SessionState
 
@@ -117,6 +121,80 @@ def record_renamed(session: Session, name: str) -> bool:
             log.emit("session.renamed", subject=session.key, message=f"Session {session.name} {told}", tmux_name=name)
     session.tmux_name = name
     return bool(changed)
+
+
+def shown(pane: PaneFacts, snapshot: Snapshot) -> dict[str, Any]:
+    """What a pane shows, as fields of its session."""
+    return {
+        "command": pane.current_command[:100],
+        "title": pane.title[:300],
+        "active_at": datetime.fromtimestamp(pane.activity, UTC),
+        "tmux_session": pane.session_id,
+        "tmux_pane": pane.pane_id,
+        "pane_pid": pane.pane_pid,
+        "tmux_server_pid": snapshot.server.pid if snapshot.server else None,
+    }
+
+
+def record_shown(changes: Mapping[Session, Mapping[str, Any]]) -> None:
+    """What their panes show now; no event, or the log would hold nothing else. One that has ended stays as it is.
+
+    Args:
+        changes: fields by session.
+    """
+    for session, fields in changes.items():
+        for name, value in fields.items():
+            setattr(session, name, value)
+    if changes:
+        Session.objects.live().bulk_update(changes, sorted({name for fields in changes.values() for name in fields}))
+
+
+def record_adopted(pane: PaneFacts, snapshot: Snapshot) -> Session:
+    """A pane with GAIA's tag and no live row: the database was lost or restored from a backup, or its row ended early.
+
+    A past life of the pane stays as it is; what runs gets a new one.
+    """
+    name = _free_name(slugify(pane.tags.get("name") or pane.session_name) or "session")
+    past = Session.objects.filter(gaia_id=pane.gaia_id).order_by("-id").first()
+    with log.atomic():
+        session = Session.objects.create(
+            gaia_id=pane.gaia_id,
+            name=name,
+            group=pane.tags.get("group", "other")[:40],
+            provider=pane.tags.get("provider", "system")[:40],
+            role=pane.tags.get("role", "")[:60],
+            protected=pane.tags.get("protected") == "yes",
+            environment=_environment(pane.tags.get("environment", "")),
+            runs=Runs.AGENT if pane.tags.get("runs") == Runs.AGENT else Runs.SHELL,
+            argv=past.argv if past else [],
+            reason=past.reason if past else "",
+            cwd=(past.cwd if past else pane.cwd)[:1000],
+            state=SessionState.RUNNING,
+            tmux_name="" if pane.session_name == name else pane.session_name[:200],
+            started_at=datetime.fromtimestamp(pane.created, UTC),
+            **shown(pane, snapshot),
+        )
+        log.emit(
+            "session.adopted",
+            subject=session.key,
+            message=f"Session {name} was found in tmux",
+            level=Level.WARNING,
+            gaia_id=pane.gaia_id,
+        )
+    return session
+
+
+def _free_name(wanted: str) -> str:
+    """The name, or with a number behind it when a live session has it."""
+    taken = set(Session.objects.live().filter(name__startswith=wanted[:58]).values_list("name", flat=True))
+    names = (wanted if number == 1 else f"{wanted[:58]}-{number}" for number in range(1, len(taken) + 2))
+    return next(name for name in names if name not in taken)
+
+
+def _environment(directory: str) -> Environment | None:
+    if not directory:
+        return None
+    return Environment.objects.filter(state__in=ENVIRONMENT_ACTIVE, path__endswith=f"/{directory}").first()
 
 
 def request_stop(sessions: Iterable[Session]) -> None:

@@ -86,6 +86,16 @@ def test_output_is_noted_in_steps(db: None, acting: str, tmux: Tmux) -> None:
     assert abs(moved - before) < timedelta(seconds=30)
 
 
+def test_what_was_seen_of_one_that_has_ended_meanwhile_is_not_written(db: None, acting: str) -> None:
+    row = {"group": "other", "provider": "system", "cwd": "/", "state": SessionState.RUNNING}
+    ended, lives = (Session.objects.create(gaia_id=name, name=name, **row) for name in ("ended", "lives"))
+    assert record.record_stopped(Session.objects.get(pk=ended.pk))
+    record.record_shown({ended: {"title": "thinking"}, lives: {"title": "waiting", "command": "sh"}})
+    stored = Session.objects.order_by("name").values_list("name", "title", "command")
+    assert list(stored) == [("ended", "", ""), ("lives", "waiting", "sh")]
+    assert lives.title == "waiting"
+
+
 def test_renamed_in_tmux_it_keeps_its_name_and_answers_to_both(db: None, acting: str, tmux: Tmux) -> None:
     start.start_fleet(group="pr_review")
     tmux("rename-session", "-t", "=pr_review1", "my review")
