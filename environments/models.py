@@ -99,6 +99,11 @@ class Stage(models.Model):
         return f"{self.environment.directory} {self.name}"
 
     @property
+    def called(self) -> str:
+        """What people call it in a sentence."""
+        return f"stage {self.name} of {self.environment.directory}"
+
+    @property
     def owner(self) -> str:
         """Key under which its process runs and its port is leased."""
         return f"{self.environment.key}/{self.name}"

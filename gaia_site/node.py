@@ -42,6 +42,7 @@ class Part:
     """One of GAIA's own processes."""
 
     owner: str
+    title: str
     argv: tuple[str, ...]
     port: int | None
     role: str
@@ -63,7 +64,7 @@ def parts(port: int | None = None) -> tuple[Part, ...]:
         "--ws-max-size", "65536", "--no-access-log", "--lifespan", "off", "--log-level", "warning",
     )  # fmt: skip
     jobs = (sys.executable, str(settings.BASE_DIR / "manage.py"), "jobs")
-    return Part(WEB, web, chosen, "web"), Part(JOBS, jobs, None, "jobs")
+    return Part(WEB, "the console", web, chosen, "web"), Part(JOBS, "the job queue", jobs, None, "jobs")
 
 
 def start_parts(node: Node, port: int, *, timeout: float = 5.0) -> None:
@@ -128,6 +129,7 @@ def _start(node: Node, part: Part) -> None:
             node,
             part.owner,
             part.argv,
+            title=part.title,
             cwd=settings.BASE_DIR,
             env={"GAIA_ROLE": part.role},
             env_base=EnvironmentBase.GAIA,

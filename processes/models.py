@@ -65,6 +65,7 @@ class Process(Stateful):
 
     node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="processes")
     owner = models.CharField(max_length=200, help_text="Key of what it runs for, such as environment/dev1/qa")
+    title = models.CharField(max_length=200, blank=True, help_text="What people call it: stage qa of demo-dev1")
     attempt = models.PositiveIntegerField(default=1)
     token = models.CharField(max_length=80, unique=True, help_text="Names this start in the exit journal")
     origin = models.CharField(max_length=10, choices=Origin.choices, default=Origin.GAIA)
@@ -109,6 +110,11 @@ class Process(Stateful):
 
     def __str__(self) -> str:
         return f"{self.owner} #{self.attempt}"
+
+    @property
+    def called(self) -> str:
+        """What people call it; the owner's key when nobody has said."""
+        return self.title or self.owner
 
     @property
     def key(self) -> str:

@@ -251,7 +251,7 @@ class ProcessReconciler:
             try:
                 return work()
             except Exception as error:
-                return Unavailable(f"{process.owner} could not be ended: {error}")
+                return Unavailable(f"{process.called} could not be ended: {error}")
 
         def done(result: Any) -> None:
             self._busy.discard(process.pk)

@@ -19,7 +19,7 @@ from environments.drivers.partial import cannot_write
 from environments.drivers.salvage import salvage
 from environments.drivers.stage_files import stage_paths
 from environments.drivers.trash import move_to_trash
-from environments.models import Environment, Stage
+from environments.models import Environment
 from environments.signals import environment_removing
 from processes.actions.stopping import stop_process
 from processes.models import Process
@@ -66,12 +66,8 @@ def _stages_ended(environment: Environment) -> Iterator[None]:
                 stop_process(process)
             lock = stage_paths(Path(environment.path), stage.name).lock
             if lock.exists():
-                locks.enter_context(file_lock(lock, what=_named(stage)))
+                locks.enter_context(file_lock(lock, what=stage.called))
         yield
-
-
-def _named(stage: Stage) -> str:
-    return f"stage {stage.name} of {stage.environment.directory}"
 
 
 def _look(environment: Environment) -> tuple[bool, bool]:

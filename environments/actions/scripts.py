@@ -40,6 +40,7 @@ def _record_start(
     return record_script_start(
         node,
         stage.owner,
+        title=stage.called,
         token=token,
         pid=pid,
         start_ticks=identity.start_ticks if identity else 0,

@@ -65,6 +65,7 @@ def launch(stage: Stage) -> Process:
         ensure_node(),
         stage.owner,
         start.argv,
+        title=stage.called,
         cwd=start.cwd,
         env=start.env,
         log_file=start.log,
@@ -91,10 +92,10 @@ def launch_by_script(stage: Stage) -> Process:
         )
     except CommandFailed as error:
         kind = _SCRIPT_ERRORS.get(error.completed.code, GaiaError)
-        raise kind(f"{_named(stage)} did not start", meaning=error.meaning) from error
+        raise kind(f"{stage.called} did not start", meaning=error.meaning) from error
     process = notice_scripts(stage) or Process.objects.newest_by_owner([stage.owner]).get(stage.owner)
     if process is None:
-        raise Unavailable(f"{_named(stage)} ended at once", fix=f"Look at {log_file(stage)}.")
+        raise Unavailable(f"{stage.called} ended at once", fix=f"Look at {log_file(stage)}.")
     return process
 
 
@@ -116,9 +117,9 @@ def wait_until_up(stage: Stage, process: Process, *, timeout: float) -> None:
             return
         time.sleep(0.1)
     if process.pid is None:
-        raise Unavailable(f"{_named(stage)} was not started yet", fix="Is the daemon well? Look at gaia status.")
+        raise Unavailable(f"{stage.called} was not started yet", fix="Is the daemon well? Look at gaia status.")
     raise Unavailable(
-        f"{_named(stage)} runs (pid {process.pid}) but {url} does not answer 200 yet",
+        f"{stage.called} runs (pid {process.pid}) but {url} does not answer 200 yet",
         fix=f"Look at {process.log}, or stop it: gaia env stop {stage.environment.directory} {stage.name}.",
     )
 
@@ -153,12 +154,12 @@ def _checked_start(stage: Stage) -> StageStart:
     if live is not None or lock_held(start.lock):
         pid = f" (pid {live.pid})" if live and live.pid else ""
         raise Conflict(
-            f"{_named(stage)} already runs{pid}",
+            f"{stage.called} already runs{pid}",
             meaning="" if live else "Its script launched it a moment ago.",
             fix=f"Leave it be, or stop it first: gaia env stop {environment.directory} {stage.name}.",
             pid=live.pid if live else None,
         )
-    check_listening(stage.port, fix=f"Stop that process; {_named(stage)} needs its port.")
+    check_listening(stage.port, fix=f"Stop that process; {stage.called} needs its port.")
     return start
 
 
@@ -166,12 +167,8 @@ def _ended(stage: Stage, process: Process) -> GaiaError:
     how = process.problem or f"it ended with exit code {process.exit_code}"
     said = tail(Path(process.log), _SHOWN_LINES).rstrip()
     return GaiaError(
-        f"{_named(stage)} did not start: {how}",
+        f"{stage.called} did not start: {how}",
         meaning=f"The last lines of its log:\n{said}" if said else "Its log is empty.",
         fix=f"Mend its command in gaia.yaml, or look at {process.log}.",
         exit_code=process.exit_code,
     )
-
-
-def _named(stage: Stage) -> str:
-    return f"stage {stage.name} of {stage.environment.directory}"

@@ -143,6 +143,7 @@ def _request_process(operation: Operation) -> Process:
         ensure_node(),
         operation.owner,
         [sys.executable, str(settings.BASE_DIR / "manage.py"), "operate", str(operation.pk)],
+        title=operation.title,
         cwd=settings.BASE_DIR,
         env={"GAIA_ROLE": "operation"},
         env_base=EnvironmentBase.GAIA,

@@ -33,6 +33,7 @@ def request_start(
     owner: str,
     argv: Sequence[str],
     *,
+    title: str = "",
     cwd: Path,
     env: Mapping[str, str] | None = None,
     env_base: str = EnvironmentBase.CLEAN,
@@ -47,6 +48,7 @@ def request_start(
     Args:
         owner: key of what it runs for; at most one live process per owner and node.
         argv: the command, run without a shell.
+        title: what people call it, as in "Start of … was asked for".
         cwd: where it runs.
         env: variables added to `env_base`; the row keeps them only until the start.
         log_file: where its output is appended; default a file under the home.
@@ -62,7 +64,8 @@ def request_start(
         node,
         owner,
         kind="process.requested",
-        message=f"Start of {owner} was asked for",
+        message=f"Start of {title or owner} was asked for",
+        title=title,
         token=secrets.token_hex(12),
         argv=list(argv),
         cwd=str(cwd),
@@ -85,7 +88,7 @@ def request_stop(process: Process) -> bool:
             .update(stop_requested_at=timezone.now())
         )
         if changed:
-            log.emit("process.stop_requested", subject=process.owner, message=f"Stop of {process.owner} was asked for")
+            log.emit("process.stop_requested", subject=process.owner, message=f"Stop of {process.called} was asked for")
     return bool(changed)
 
 
@@ -96,7 +99,7 @@ def record_started(process: Process, *, pid: int, start_ticks: int, boot_id: str
         process,
         ProcessState.RUNNING,
         kind="process.adopted" if adopted else "process.started",
-        message=f"{process.owner} {verb} as pid {pid}",
+        message=f"{_subject(process)} {verb} as pid {pid}",
         fields={"pid": pid, "start_ticks": start_ticks, "boot_id": boot_id, "started_at": timezone.now()},
         pid=pid,
     )
@@ -108,7 +111,7 @@ def record_stopping(process: Process) -> bool:
         process,
         ProcessState.STOPPING,
         kind="process.stopping",
-        message=f"{process.owner} is being stopped",
+        message=f"{_subject(process)} is being stopped",
     )
 
 
@@ -123,7 +126,7 @@ def record_exit(process: Process, code: int | None, source: str, *, swept: int =
     """
     wanted = process.stop_requested_at is not None
     failed = not wanted and code != 0
-    told = f"{process.owner} {'was stopped' if wanted else _ending(code)}{_swept(swept)}"
+    told = f"{_subject(process)} {'was stopped' if wanted else _ending(code)}{_swept(swept)}"
     return _change(
         process,
         ProcessState.EXITED,
@@ -135,6 +138,15 @@ def record_exit(process: Process, code: int | None, source: str, *, swept: int =
         source=source,
         swept=swept,
     )
+
+
+def _subject(process: Process) -> str:
+    """How a sentence about it begins."""
+    return _sentence(process.title) if process.title else process.owner
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _ending(code: int | None) -> str:
@@ -158,7 +170,7 @@ def record_lost(process: Process, problem: str, *, swept: int = 0) -> bool:
         process,
         ProcessState.LOST,
         kind="process.lost",
-        message=f"{process.owner} was lost: {problem}{_swept(swept)}",
+        message=f"{_subject(process)} was lost: {problem}{_swept(swept)}",
         level=Level.ERROR,
         fields={"exit_source": ExitSource.UNKNOWN, "ended_at": timezone.now(), "problem": problem},
         swept=swept,
@@ -180,7 +192,7 @@ def record_not_started(process: Process, problem: str, *, level: str = Level.ERR
         process,
         ProcessState.NOT_STARTED,
         kind="process.not_started",
-        message=f"{process.owner} did not start: {problem}",
+        message=f"{_subject(process)} did not start: {problem}",
         level=level,
         fields={"ended_at": timezone.now(), "problem": problem},
     )
@@ -190,6 +202,7 @@ def record_script_start(
     node: Node,
     owner: str,
     *,
+    title: str,
     token: str,
     pid: int,
     start_ticks: int,
@@ -210,8 +223,9 @@ def record_script_start(
             node,
             owner,
             kind="process.adopted",
-            message=f"{owner} was started by its script as pid {pid}",
+            message=f"{_sentence(title)} was started by its script as pid {pid}",
             told={"pid": pid},
+            title=title,
             token=token,
             origin=Origin.SCRIPT,
             argv=list(argv),
@@ -249,7 +263,7 @@ def _create(
     else:
         live = None
     raise Conflict(
-        f"{owner} already runs" + (f" as pid {live.pid}" if live and live.pid else ""),
+        f"{fields['title'] or owner} already runs" + (f" as pid {live.pid}" if live and live.pid else ""),
         fix="Stop it first, or leave it be.",
         owner=owner,
     )

@@ -67,7 +67,7 @@ def check_ended(process: Process, report: StopReport) -> None:
     """Raise Unavailable, and have the row say so, when something of it cannot be killed."""
     if not report.survivors:
         return
-    what = f"{process.owner} could not be ended: pids {', '.join(map(str, report.survivors))} ignore KILL"
+    what = f"{process.called} could not be ended: pids {', '.join(map(str, report.survivors))} ignore KILL"
     actions.record_unstoppable(process, what, report.survivors)
     raise Unavailable(
         what,
@@ -98,7 +98,7 @@ def _await_pid(process: Process) -> bool:
                 return False
         elif time.monotonic() >= deadline:
             raise Unavailable(
-                f"{process.owner} is about to start and the daemon does not say whether it has",
+                f"{process.called} is about to start and the daemon does not say whether it has",
                 fix="Look into its log; the stop is noted and carried out as soon as the daemon can.",
             )
         time.sleep(_LOOK_S)

@@ -234,6 +234,25 @@ def test_an_end_that_was_asked_for_is_no_failure(node: Node, request_sh: Any) ->
 
 
 @pytest.mark.django_db
+def test_events_call_it_what_people_call_it(node: Node, request_sh: Any) -> None:
+    process = request_sh("true", title="stage qa of demo-dev1")
+    RECORDS[ProcessState.RUNNING](process)
+    with pytest.raises(Conflict, match="stage qa of demo-dev1 already runs as pid 7"):
+        request_sh("true", title="stage qa of demo-dev1")
+    actions.request_stop(process)
+    actions.record_stopping(process)
+    process.refresh_from_db()
+    actions.record_exit(process, 143, ExitSource.JOURNAL)
+    assert list(Event.objects.filter(subject="test/one").order_by("id").values_list("message", flat=True)) == [
+        "Start of stage qa of demo-dev1 was asked for",
+        "Stage qa of demo-dev1 runs as pid 7",
+        "Stop of stage qa of demo-dev1 was asked for",
+        "Stage qa of demo-dev1 is being stopped",
+        "Stage qa of demo-dev1 was stopped",
+    ]
+
+
+@pytest.mark.django_db
 def test_what_cannot_be_ended_is_told_once(node: Node, request_sh: Any) -> None:
     process = in_state(request_sh("true"), ProcessState.RUNNING)
     assert actions.record_unstoppable(process, "pids 1 ignore KILL", [1])
@@ -244,8 +263,8 @@ def test_what_cannot_be_ended_is_told_once(node: Node, request_sh: Any) -> None:
 def script_start(node: Node, number: int = 1) -> Process | None:
     folder = actions.gaia_home().processes
     return actions.record_script_start(
-        node, "test/one", token=f"script-{number}", pid=7, start_ticks=8, boot_id="boot", argv=["true"], cwd=folder,
-        log_file=folder / "log", lock=folder / "lock", journal=folder / "journal", port=None,
+        node, "test/one", title="stage qa of demo-dev1", token=f"script-{number}", pid=7, start_ticks=8, boot_id="boot",
+        argv=["true"], cwd=folder, log_file=folder / "log", lock=folder / "lock", journal=folder / "journal", port=None,
     )  # fmt: skip
 
 

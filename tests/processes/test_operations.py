@@ -126,6 +126,13 @@ def test_a_kind_that_there_is_not(node: Node, settings: Any) -> None:
 
 
 @pytest.mark.django_db
+def test_its_process_is_called_as_it_is(node: Node) -> None:
+    ask(to=1, detached=True)
+    told = Event.objects.get(kind="process.requested")
+    assert told.message == "Start of Test of test.count was asked for"
+
+
+@pytest.mark.django_db
 def test_one_per_subject(node: Node) -> None:
     first = ask(to=1, detached=True)
     with pytest.raises(Conflict) as refused:
