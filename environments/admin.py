@@ -6,7 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import admin
-from django.db.models import Count, Q, QuerySet, prefetch_related_objects
+from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, reverse
 from unfold.decorators import display
@@ -16,7 +16,7 @@ from common.looks import look_of
 from environments.actions import setup, stages
 from environments.forms import SetupForm
 from environments.models import Environment
-from environments.overview import describe, processes_of
+from environments.overview import describe_all
 from environments.states import ENVIRONMENT_ACTIVE, STAGE_NAMES, EnvironmentState
 from events.console.admin import ConsoleAdmin
 from events.console.filters import NeedsFilter, StateFilter
@@ -37,7 +37,7 @@ class EnvironmentStateFilter(StateFilter):
 class DamagedFilter(NeedsFilter):
     def of_those(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         live = list(queryset.filter(state__in=ENVIRONMENT_ACTIVE).select_related("project", "git"))
-        described = _described(live)
+        described = describe_all(live)
         wanted = [one["id"] for one in described if one["state"] == EnvironmentState.DAMAGED or _has_failed(one)]
         return queryset.filter(pk__in=wanted)
 
@@ -98,7 +98,7 @@ class EnvironmentAdmin(ConsoleAdmin):
         return rows
 
     def prepare_rows(self, rows: list[Any]) -> None:
-        for environment, facts in zip(rows, _described(rows), strict=True):
+        for environment, facts in zip(rows, describe_all(rows), strict=True):
             environment.facts = facts
 
     def get_urls(self) -> list[URLPattern]:
@@ -111,7 +111,7 @@ class EnvironmentAdmin(ConsoleAdmin):
         ]
 
     def detail(self, request: HttpRequest, row: Environment) -> dict[str, Any]:
-        [facts] = _described([row])
+        [facts] = describe_all([row])
         shown = request.GET.get("log", "")
         return {
             "environment": row,
@@ -186,16 +186,6 @@ def _request_removal(live: list[Environment], request: HttpRequest) -> Any:
     if len(projects) > 1:
         raise InvalidInput("these belong to several projects", fix="Remove those of one project at a time.")
     return setup.request_clean(projects.pop(), [environment.name for environment in chosen])
-
-
-def _described(environments: list[Environment]) -> list[dict[str, Any]]:
-    """What every door shows of them; two queries."""
-    prefetch_related_objects(environments, "stages")
-    for environment in environments:
-        for stage in environment.stages.all():
-            stage.environment = environment
-    processes = processes_of(environments)
-    return [describe(environment, processes) for environment in environments]
 
 
 def _has_failed(facts: dict[str, Any]) -> bool:

@@ -13,10 +13,9 @@ from rest_framework.routers import SimpleRouter
 from rest_framework.viewsets import ViewSet
 
 from environments.actions import setup, stages
-from environments.overview import describe, describe_stage, environments_overview, processes_of
+from environments.overview import describe_all, describe_stage, environments_overview, processes_of
 from processes.actions.logs import read_end
 from processes.api import OperationSerializer
-from processes.models import Process
 from projects.actions import find
 
 _LOG_LINES = 200
@@ -115,6 +114,8 @@ class StageLogSerializer(serializers.Serializer[dict[str, Any]]):
     text = serializers.CharField()
 
 
+_ID = OpenApiParameter("id", str, OpenApiParameter.PATH)
+_STAGE = OpenApiParameter("stage", str, OpenApiParameter.PATH)
 _IDEMPOTENCY = OpenApiParameter(
     "Idempotency-Key", str, OpenApiParameter.HEADER, description="Repeating a request with it starts nothing twice"
 )
@@ -132,11 +133,11 @@ class EnvironmentViewSet(ViewSet):
         """Every environment with git state and stages."""
         return Response(environments_overview(request.query_params.get("project")))
 
-    @extend_schema(responses=EnvironmentSerializer, parameters=[OpenApiParameter("id", str, OpenApiParameter.PATH)])
+    @extend_schema(responses=EnvironmentSerializer, parameters=[_ID])
     def retrieve(self, request: Request, pk: str) -> Response:
         """One environment."""
-        environment = stages.find_environment(pk)
-        return Response(describe(environment, processes_of([environment])))
+        [described] = describe_all([stages.find_environment(pk)])
+        return Response(described)
 
     @extend_schema(
         request=SetupSerializer, responses={200: PlanSerializer, 202: OperationSerializer}, parameters=[_IDEMPOTENCY]
@@ -169,10 +170,7 @@ class EnvironmentViewSet(ViewSet):
     @extend_schema(
         request=None,
         responses={202: StageSerializer},
-        parameters=[
-            OpenApiParameter("id", str, OpenApiParameter.PATH),
-            OpenApiParameter("stage", str, OpenApiParameter.PATH),
-        ],
+        parameters=[_ID, _STAGE],
     )
     @action(detail=True, methods=["post"], url_path=r"stages/(?P<stage>[a-z]+)/launch")
     def launch(self, request: Request, pk: str, stage: str) -> Response:
@@ -184,25 +182,19 @@ class EnvironmentViewSet(ViewSet):
     @extend_schema(
         request=None,
         responses={202: StageSerializer},
-        parameters=[
-            OpenApiParameter("id", str, OpenApiParameter.PATH),
-            OpenApiParameter("stage", str, OpenApiParameter.PATH),
-        ],
+        parameters=[_ID, _STAGE],
     )
     @action(detail=True, methods=["post"], url_path=r"stages/(?P<stage>[a-z]+)/stop")
     def stop(self, request: Request, pk: str, stage: str) -> Response:
         """Stop a stage; nothing happens when it does not run."""
         found = stages.find_stage(stages.find_environment(pk), stage)
         stages.stop(found)
-        process = Process.objects.newest_by_owner([found.owner]).get(found.owner)
+        process = processes_of([found.environment]).get(found.owner)
         return Response(describe_stage(found, process), status=status.HTTP_202_ACCEPTED)
 
     @extend_schema(
         responses=StageLogSerializer,
-        parameters=[
-            OpenApiParameter("id", str, OpenApiParameter.PATH),
-            OpenApiParameter("stage", str, OpenApiParameter.PATH),
-        ],
+        parameters=[_ID, _STAGE],
     )
     @action(detail=True, methods=["get"], url_path=r"stages/(?P<stage>[a-z]+)/log")
     def log(self, request: Request, pk: str, stage: str) -> Response:

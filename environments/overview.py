@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from django.db.models import prefetch_related_objects
+
 from environments.models import Environment, GitSnapshot, Stage
 from environments.states import ENVIRONMENT_ACTIVE
 from processes.models import Process
@@ -22,12 +24,19 @@ def environments_overview(project: str | None = None) -> list[dict[str, Any]]:
     chosen = Environment.objects.filter(state__in=ENVIRONMENT_ACTIVE).select_related("project", "git")
     if project:
         chosen = chosen.filter(project__name=project)
-    environments = list(chosen.prefetch_related("stages"))
-    for environment in environments:
-        for stage in environment.stages.all():
-            stage.environment = environment
-    processes = processes_of(environments)
-    return [describe(environment, processes) for environment in environments]
+    return describe_all(chosen)
+
+
+def describe_all(environments: Iterable[Environment]) -> list[dict[str, Any]]:
+    """Environments as every door shows them; two queries for all of their stages and processes.
+
+    Args:
+        environments: with their projects and last snapshots (`select_related("project", "git")`).
+    """
+    rows = list(environments)
+    prefetch_related_objects(rows, "stages")
+    processes = processes_of(rows)
+    return [_describe(environment, processes) for environment in rows]
 
 
 def processes_of(environments: Iterable[Environment]) -> dict[str, Process]:
@@ -40,8 +49,7 @@ def processes_of(environments: Iterable[Environment]) -> dict[str, Process]:
     return {owner: process for owner, process in newest.items() if process.created_at >= made[owner]}
 
 
-def describe(environment: Environment, processes: dict[str, Process]) -> dict[str, Any]:
-    """One environment as every door shows it."""
+def _describe(environment: Environment, processes: dict[str, Process]) -> dict[str, Any]:
     git: GitSnapshot | None = getattr(environment, "git", None)
     return {
         "id": environment.pk,
@@ -52,13 +60,12 @@ def describe(environment: Environment, processes: dict[str, Process]) -> dict[st
         "branch": environment.branch,
         "state": environment.state,
         "problem": environment.problem,
-        "git": describe_git(git) if git else None,
+        "git": _describe_git(git) if git else None,
         "stages": [describe_stage(stage, processes.get(stage.owner)) for stage in environment.stages.all()],
     }
 
 
-def describe_git(git: GitSnapshot) -> dict[str, Any]:
-    """What git last said, with when."""
+def _describe_git(git: GitSnapshot) -> dict[str, Any]:
     return {
         "branch": git.branch,
         "head": git.head,
