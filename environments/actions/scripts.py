@@ -30,7 +30,7 @@ def follow_journal(node: Node, stage: Stage) -> bool:
         return True  # it was killed with its shim before anybody saw it
     process = _record_start(node, stage, paths, newest.token, newest.pid, identity)
     if process is not None and newest.code is not None:
-        record_exit(process, newest.code, ExitSource.JOURNAL)
+        record_exit(process, newest.code, ExitSource.JOURNAL, asked=newest.stop_asked)
     return process is not None
 
 

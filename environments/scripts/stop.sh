@@ -31,6 +31,8 @@ stop_stage() (
         exit 0
     fi
     find_attempt || fail 1 "Stage $stage runs, but its journal does not say as which process." "Look at $journal"
+    # noted before it ends, or it would look as if it had failed
+    { printf 'T %s %s\n' "$token" "$pid" >>"$journal"; } 2>/dev/null
     # to the group: the shim stays to note how the command ended
     kill -s TERM -- "-$pid" 2>/dev/null || kill -TERM "-$pid" 2>/dev/null
     if ! ended_within $((${GAIA_STOP_GRACE:-10} * 10)); then

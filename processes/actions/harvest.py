@@ -84,13 +84,16 @@ def harvest(process: Process, code: int | None = None, *, swept: int = 0) -> boo
         code: what the daemon was told by waiting for the shim; negative when the shim was killed by that signal.
         swept: how many processes it had left running, which were ended.
     """
+    # who ended by itself and well need not have been asked to, and most do
+    record = _record(process) if code != 0 else None
+    asked = record is not None and record.stop_asked
     if code is not None and code >= 0:  # the shim passes its command's code on
-        return actions.record_exit(process, code, ExitSource.WAIT, swept=swept)
-    record = _record(process)
+        return actions.record_exit(process, code, ExitSource.WAIT, swept=swept, asked=asked)
     if record is not None and record.code is not None:
-        return actions.record_exit(process, record.code, ExitSource.JOURNAL, swept=swept)
+        return actions.record_exit(process, record.code, ExitSource.JOURNAL, swept=swept, asked=asked)
     rebooted = bool(process.boot_id) and process.boot_id != liveness.boot_id()
-    return actions.record_lost(process, "the machine was restarted" if rebooted else "its shim was killed", swept=swept)
+    problem = "the machine was restarted" if rebooted else "its shim was killed"
+    return actions.record_lost(process, problem, swept=swept, asked=asked)
 
 
 def harvest_if_gone(process: Process) -> bool:

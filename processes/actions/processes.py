@@ -115,7 +115,9 @@ def record_stopping(process: Process) -> bool:
     )
 
 
-def record_exit(process: Process, code: int | None, source: str, *, swept: int = 0, problem: str = "") -> bool:
+def record_exit(
+    process: Process, code: int | None, source: str, *, swept: int = 0, problem: str = "", asked: bool = False
+) -> bool:
     """The process ended.
 
     Args:
@@ -123,8 +125,9 @@ def record_exit(process: Process, code: int | None, source: str, *, swept: int =
         source: an `ExitSource`.
         swept: how many processes it had left running, which were ended.
         problem: what is not as it should be after the end.
+        asked: a person ended it with its script, so that it did not fail.
     """
-    wanted = process.stop_requested_at is not None
+    wanted = asked or process.stop_requested_at is not None
     failed = not wanted and code != 0
     told = f"{_subject(process)} {'was stopped' if wanted else _ending(code)}{_swept(swept)}"
     return _change(
@@ -133,11 +136,17 @@ def record_exit(process: Process, code: int | None, source: str, *, swept: int =
         kind="process.stopped" if wanted else "process.exited",
         message=f"{told}; {problem}" if problem else told,
         level=Level.WARNING if failed or problem else Level.INFO,
-        fields={"exit_code": code, "exit_source": source, "ended_at": timezone.now(), "problem": problem},
+        fields={"exit_code": code, "exit_source": source, "problem": problem, **_end(process, asked)},
         code=code,
         source=source,
         swept=swept,
     )
+
+
+def _end(process: Process, asked: bool) -> dict[str, Any]:
+    now = timezone.now()
+    # the row may know of a stop that was asked for since `process` was read
+    return {"ended_at": now} | ({"stop_requested_at": process.stop_requested_at or now} if asked else {})
 
 
 def _subject(process: Process) -> str:
@@ -164,15 +173,15 @@ def _swept(count: int) -> str:
     return f"; {count} process{'es' if count > 1 else ''} it had left running {'were' if count > 1 else 'was'} ended"
 
 
-def record_lost(process: Process, problem: str, *, swept: int = 0) -> bool:
-    """The shim is gone without a word: what the command did is not known."""
+def record_lost(process: Process, problem: str, *, swept: int = 0, asked: bool = False) -> bool:
+    """The shim is gone without a word: what the command did is not known. The rest is as for `record_exit`."""
     return _change(
         process,
         ProcessState.LOST,
         kind="process.lost",
         message=f"{_subject(process)} was lost: {problem}{_swept(swept)}",
         level=Level.ERROR,
-        fields={"exit_source": ExitSource.UNKNOWN, "ended_at": timezone.now(), "problem": problem},
+        fields={"exit_source": ExitSource.UNKNOWN, "problem": problem, **_end(process, asked)},
         swept=swept,
     )
 

@@ -1,8 +1,8 @@
-"""The exit journal: what the shims noted about begin and end of their commands.
+"""The exit journal: what the shims noted about begin and end of their commands, and stop.sh about being called.
 
-One line per note, `S TOKEN PID` and `E TOKEN CODE`, each appended by a single write of a shim. A crash or a full disk
-can leave a piece of a line behind, and the next note then continues on it: the reader takes the note at the end of
-such a line and drops the piece.
+One line per note, `S TOKEN PID` and `E TOKEN CODE` by a shim and `T TOKEN PID` by a script that is about to end what
+was started, each appended by a single write. A crash or a full disk can leave a piece of a line behind, and the next
+note then continues on it: the reader takes the note at the end of such a line and drops the piece.
 
 There is no compaction. A shim opens the journal anew for each note, so one that is between open and write when the
 file is renamed or rewritten would note into a file nobody reads. Begin a new journal instead (each `Spec` names its
@@ -13,33 +13,37 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
 
-_NOTE = re.compile(rb"([SE]) ([A-Za-z0-9._:@/+=-]{1,128}) (\d{1,10})$")
+_NOTE = re.compile(rb"([SET]) ([A-Za-z0-9._:@/+=-]{1,128}) (\d{1,10})$")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One note: `S` with the shim's pid, or `E` with the exit code.
+    """One note: `S` with the shim's pid, `E` with the exit code, or `T` when somebody asked for the end.
 
     A code over 128 is ambiguous: the shell reports a command killed by signal n as 128 + n, and a command may exit
     with that number by itself.
     """
 
-    kind: Literal["S", "E"]
+    kind: Literal["S", "E", "T"]
     token: str
     number: int
 
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of one attempt: `pid` None if its start was not noted, `code` None if its end was not."""
+    """What is known of one attempt: `pid` None if its start was not noted, `code` None if its end was not.
+
+    stop_asked: a person ended it with its script.
+    """
 
     token: str
     pid: int | None
     code: int | None
+    stop_asked: bool = False
 
 
 def read(path: Path) -> list[Entry]:
@@ -62,9 +66,9 @@ def gather(entries: Iterable[Entry]) -> dict[str, Record]:
     for entry in entries:
         if entry.kind == "S":
             found[entry.token] = Record(entry.token, pid=entry.number, code=None)
-        else:
-            known = found.get(entry.token)
-            found[entry.token] = Record(entry.token, pid=known.pid if known else None, code=entry.number)
+            continue
+        known = found.get(entry.token, Record(entry.token, pid=None, code=None))
+        found[entry.token] = replace(known, stop_asked=True) if entry.kind == "T" else replace(known, code=entry.number)
     return found
 
 
@@ -73,6 +77,6 @@ def _entries(data: bytes) -> list[Entry]:
     for line in data.split(b"\n"):
         match = _NOTE.search(line)
         if match is not None:
-            kind = cast(Literal["S", "E"], match[1].decode("ascii"))
+            kind = cast(Literal["S", "E", "T"], match[1].decode("ascii"))
             entries.append(Entry(kind, match[2].decode("ascii"), int(match[3])))
     return entries

@@ -16,6 +16,9 @@ from django.conf import settings
 from tests.environments.drivers.repositories import commit, make_repository
 
 if TYPE_CHECKING:  # these need the models, which are not there yet when this file is read
+    from django.test import Client
+
+    from tests.conftest import Operator
     from tests.environments.places import DaemonProcess, Place
 
 
@@ -80,6 +83,14 @@ def start_daemon(place: Place, tmp_path: Path) -> Iterator[Callable[[], DaemonPr
 def daemon(start_daemon: Callable[[], DaemonProcess]) -> DaemonProcess:
     """A running node daemon without web and jobs."""
     return start_daemon()
+
+
+@pytest.fixture
+def client(operator: Operator) -> Client:
+    """An operator's program."""
+    from django.test import Client
+
+    return Client(headers=operator.headers)
 
 
 def kill_everything_below(directory: Path) -> None:

@@ -23,12 +23,6 @@ from tests.environments.places import DaemonProcess, Place, until
 WRITING = ("setup/", "clean/", "dev1/stages/qa/launch/", "dev1/stages/qa/stop/")
 
 
-@pytest.fixture
-def client(operator: Operator) -> Client:
-    """An operator's program."""
-    return Client(headers=operator.headers)
-
-
 def post(client: Client, path: str, key: str = "", **body: Any) -> Any:
     headers = {"Idempotency-Key": key} if key else {}
     return client.post(f"/api/environments/{path}", body, content_type="application/json", headers=headers)

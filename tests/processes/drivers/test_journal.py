@@ -57,6 +57,15 @@ def test_end_without_a_start_and_a_second_start(path: Path) -> None:
     assert journal.records(path) == {"a": Record("a", pid=None, code=3), "b": Record("b", pid=6, code=None)}
 
 
+def test_who_was_asked_to_end(path: Path) -> None:
+    path.write_text("S a 1\nT a 1\nE a 137\nS b 2\nE b 137\nS c 3\nT c 3\nT d 4\n")
+    assert [(record.token, record.code, record.stop_asked) for record in journal.records(path).values()] == [
+        ("a", 137, True), ("b", 137, False), ("c", None, True), ("d", None, True),
+    ]  # fmt: skip
+    append(path, "S a 5\n")
+    assert journal.records(path)["a"] == Record("a", pid=5, code=None), "it runs again, and nobody asked that to end"
+
+
 def test_bytes_that_are_no_text(path: Path) -> None:
     path.write_bytes(b"\xff\xfe\n\x85S a 1\nE a 0\n")
     assert journal.records(path)["a"] == Record("a", pid=1, code=0)
