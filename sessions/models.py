@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from events.models import Stateful
 from sessions.querysets import SessionQuerySet
-from sessions.states import SESSION_ACTIVE, SESSION_TRANSITIONS, Runs, SessionState
+from sessions.states import SESSION_ACTIVE, SESSION_TRANSITIONS, Runs, SendState, SessionState
 
 
 class Session(Stateful):
@@ -37,6 +37,10 @@ class Session(Stateful):
     tmux_pane = models.CharField(max_length=20, blank=True)
     tmux_server_pid = models.PositiveIntegerField(null=True, blank=True)
     pane_pid = models.PositiveIntegerField(null=True, blank=True)
+    pane_start_ticks = models.BigIntegerField(
+        null=True, blank=True, help_text="When that process was started: a pid alone may be another's by now"
+    )
+    boot_id = models.CharField(max_length=64, blank=True, help_text="Boot of the machine in which both mean something")
     command = models.CharField(max_length=100, blank=True, help_text="What has the pane's foreground now")
     title = models.CharField(max_length=300, blank=True)
     exit_status = models.IntegerField(null=True, blank=True)
@@ -75,3 +79,21 @@ class Session(Stateful):
     @property
     def live(self) -> bool:
         return self.state in SESSION_ACTIVE
+
+
+class Send(models.Model):
+    """A request with an idempotency key to type into a session: repeated, it types nothing. Kept for a day."""
+
+    key = models.CharField(max_length=100, unique=True)
+    session = models.ForeignKey(Session, on_delete=models.CASCADE, related_name="sends")
+    actor = models.CharField(max_length=150)
+    digest = models.CharField(max_length=64, help_text="Keyed digest of what was typed, which may be a password")
+    state = models.CharField(max_length=10, choices=SendState.choices, default=SendState.SENDING)
+    problem = models.TextField(blank=True)
+    created_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.key} to {self.session}"

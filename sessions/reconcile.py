@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from common.errors import Conflict
 from sessions.actions import record
+from sessions.actions.ending import finish_stop
 from sessions.drivers.tmux import PaneFacts, Snapshot
 from sessions.models import Session
 from sessions.server import changing, tmux_server
@@ -66,9 +67,8 @@ def settle(*, unborn: str = "whoever started it was killed before tmux had it") 
     snapshot = tmux_server().snapshot()
     panes = snapshot.by_gaia_id()
     ending = [row for row in rows.values() if row.stop_requested_at is not None]
-    tmux_server().kill(panes[row.gaia_id].window_id for row in ending if row.gaia_id in panes)
-    for row in ending:
-        record.record_stopped(row)
+    if ending:
+        finish_stop(ending)
     for row in rows.values():
         if row.state != SessionState.STARTING:
             continue
@@ -98,4 +98,5 @@ def _follow(row: Session, pane: PaneFacts, snapshot: Snapshot) -> dict[str, Any]
     active_at = facts.pop("active_at")
     if row.active_at is None or active_at - row.active_at >= _ACTIVITY_STEP:
         facts["active_at"] = active_at
-    return {name: value for name, value in facts.items() if getattr(row, name) != value}
+    different = {name: value for name, value in facts.items() if getattr(row, name) != value}
+    return different | (record.process_of(pane.pane_pid) if "pane_pid" in different else {})

@@ -11,6 +11,7 @@ from django.conf import settings
 from common.files import file_lock
 from common.home import Home
 from common.run import CommandError
+from sessions.drivers.pane_programs import Program, ended_for_sure, program_of
 from sessions.drivers.tmux import TmuxError, TmuxServer, write_config
 
 _WAIT_S = 30.0
@@ -34,9 +35,13 @@ def end_server(home: Home) -> int:
     """
     server = TmuxServer(home.tmux_socket_name)
     sessions: set[str] = set()
+    programs: list[Program] = []
     with suppress(CommandError, TmuxError):  # it hangs, or there is no tmux any more: it is ended all the same
-        sessions = {pane.session_id for pane in server.snapshot().panes}
-    server.kill_server()
+        snapshot = server.snapshot()
+        sessions = {pane.session_id for pane in snapshot.panes}
+        programs = [program_of(pane) for pane in snapshot.by_gaia_id().values()]
+    with ended_for_sure(programs):
+        server.kill_server()
     return len(sessions)
 
 

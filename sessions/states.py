@@ -28,3 +28,11 @@ class Runs(TextChoices):
 
     AGENT = "agent", "Agent"
     SHELL = "shell", "Shell"
+
+
+class SendState(TextChoices):
+    """What became of a text or key that was to be typed."""
+
+    SENDING = "sending", "Sending"  # whoever is at it holds the session's keyboard; nobody does: nobody knows
+    SENT = "sent", "Sent"
+    UNSURE = "unsure", "Unsure"  # some of it may have arrived

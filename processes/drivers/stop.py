@@ -99,7 +99,7 @@ class _Stop:
             if left <= 0:
                 return
             watched = [self._shim] if alive(self._shim) else [Identity.of(row) for row in members]
-            _wait_until_ended(watched, min(left, _RESCAN_SOON if pending or not members else _RESCAN))
+            wait_until_ended(watched, min(left, _RESCAN_SOON if pending or not members else _RESCAN))
             members = self._members()
 
     def _ask_group(self, members: list[Row]) -> set[Identity]:
@@ -153,8 +153,8 @@ class _Stop:
 
     def _kill(self, targets: Iterable[Identity]) -> None:
         targets = list(targets)
-        self._killed.update((target.pid, None) for target in targets if _send(target, signal.SIGKILL))
-        _wait_until_ended(targets, _RESCAN)
+        self._killed.update((target.pid, None) for target in targets if send_signal(target, signal.SIGKILL))
+        wait_until_ended(targets, _RESCAN)
 
     def _kill_group(self, pids: list[int]) -> None:
         """KILL the whole group in one go; its number cannot be another's while one of ours is in it."""
@@ -166,8 +166,8 @@ class _Stop:
 
     def _end_shim(self) -> None:
         """Let the shim note how its command ended; a shim that does not exit is killed."""
-        _send(self._shim, signal.SIGCONT)
-        _wait_until_ended([self._shim], _SHIM_PATIENCE)
+        send_signal(self._shim, signal.SIGCONT)
+        wait_until_ended([self._shim], _SHIM_PATIENCE)
         if alive(self._shim):
             self._say("the shim did not exit and is killed")
             self._kill([self._shim])
@@ -189,11 +189,11 @@ class _Stop:
 
 
 def _ask(target: Identity) -> None:
-    _send(target, signal.SIGTERM)
-    _send(target, signal.SIGCONT)  # a stopped process gets no TERM
+    send_signal(target, signal.SIGTERM)
+    send_signal(target, signal.SIGCONT)  # a stopped process gets no TERM
 
 
-def _send(target: Identity, number: signal.Signals) -> bool:
+def send_signal(target: Identity, number: signal.Signals) -> bool:
     """Signal exactly this process; False when it has ended or is not ours to signal."""
     if not hasattr(os, "pidfd_open"):
         return _send_by_pid(target, number)
@@ -224,7 +224,7 @@ def _send_by_pid(target: Identity, number: signal.Signals) -> bool:
     return True
 
 
-def _wait_until_ended(targets: Iterable[Identity], seconds: float) -> None:
+def wait_until_ended(targets: Iterable[Identity], seconds: float) -> None:
     """Return when all of these have ended (a zombie has), or when the time is up."""
     deadline = time.monotonic() + seconds
     waiting = [target for target in targets if alive(target)]

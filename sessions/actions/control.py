@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
 from typing import Any
 
-from django.conf import settings
 from django.db.models import Q
 
 from common.errors import Conflict, GaiaError, InvalidInput, NotFound
-from common.files import file_lock
 from environments.models import Environment
-from events import log
-from sessions.actions.record import record_stopped, request_stop
+from sessions.actions.ending import finish_stop, finish_stop_of_all
+from sessions.actions.keyboard import Keys, type_once
+from sessions.actions.record import request_stop
 from sessions.configured import providers
 from sessions.drivers.tmux import PaneFacts
+from sessions.drivers.tmux_keys import check_key
 from sessions.models import Session
 from sessions.server import changing, tmux_server
 from sessions.states import Runs
 
 MAX_TEXT = 200_000  # characters
 MAX_LINES = 50_000
-_KEYBOARD_WAIT_S = 10.0
 _LONGEST_ENTER_DELAY_S = 0.5  # for an agent whose provider's file is gone or has a mistake
 
 
@@ -43,7 +41,7 @@ def find(name: str) -> Session:
 
 
 def stop(sessions: Iterable[Session]) -> list[str]:
-    """End sessions: the tmux windows are killed and with them what runs in them.
+    """End sessions: the tmux windows are killed and with them what runs in them, also what ignores that.
 
     Returns: the names of those ended; one that had ended already is not among them.
     Raises: TmuxError when tmux does not answer: the daemon ends them when it does again.
@@ -61,9 +59,7 @@ def end(sessions: Iterable[Session]) -> list[str]:
     if not chosen:
         return []
     request_stop(chosen)
-    panes = tmux_server().snapshot().by_gaia_id()
-    tmux_server().kill(panes[session.gaia_id].window_id for session in chosen if session.gaia_id in panes)
-    return [session.name for session in chosen if record_stopped(session)]
+    return finish_stop(chosen)
 
 
 def pane_of(session: Session) -> PaneFacts:
@@ -89,10 +85,14 @@ def pane_of(session: Session) -> PaneFacts:
     return pane
 
 
-def send_keys(session: Session, text: str, *, enter: bool = True) -> None:
+def send_keys(session: Session, text: str, *, enter: bool = True, idempotency_key: str | None = None) -> None:
     """Type text into a session's pane, then Enter if wanted.
 
-    Raises: Conflict when nothing runs there; InvalidInput when there is nothing to send or too much.
+    Args:
+        idempotency_key: a repetition of a request with it types nothing.
+
+    Raises: Conflict when nothing runs there, or the key was used for something else; NotSubmitted when the text was
+        typed, but not the Enter; InvalidInput when there is nothing to send or too much; TmuxError: nobody knows.
     """
     if not text and not enter:
         raise InvalidInput("there is nothing to send", fix="Give a text, or a key such as Enter.")
@@ -102,28 +102,26 @@ def send_keys(session: Session, text: str, *, enter: bool = True) -> None:
             fix="Put it into a file and name the file.",
         )
     delay = _enter_delay(session) if enter and text else 0.0
-    with _keyboard(session):
-        tmux_server().send_keys(_running_pane(session), text, enter=enter, enter_delay=delay)
-    count = f"{len(text)} characters" if text else "Enter"
-    with log.atomic():
-        log.emit("session.keys_sent", subject=session.key, message=f"{count} went to {session.name}")
+
+    def write(pane: PaneFacts) -> None:
+        tmux_server().send_keys(pane.pane_id, text, enter=enter, enter_delay=delay, gaia_id=pane.gaia_id)
+
+    keys = Keys("session.keys_sent", f"{len(text)} characters go" if text else "Enter goes", ("text", text, enter))
+    type_once(session, keys, _running_pane, write, idempotency_key=idempotency_key)
 
 
-def send_key(session: Session, key: str) -> None:
+def send_key(session: Session, key: str, *, idempotency_key: str | None = None) -> None:
     """Press one named key, such as `Enter`, `Escape` or `C-c`.
 
-    Raises: Conflict when nothing runs there; InvalidInput for a key that is not on the list.
+    Raises: as `send_keys`; InvalidInput for a key that is not on the list.
     """
-    with _keyboard(session):
-        tmux_server().send_key(_running_pane(session), key)
-    with log.atomic():
-        log.emit("session.key_sent", subject=session.key, message=f"{key} was pressed in {session.name}", key=key)
+    check_key(key)
 
+    def write(pane: PaneFacts) -> None:
+        tmux_server().send_key(pane.pane_id, key, gaia_id=pane.gaia_id)
 
-def _keyboard(session: Session) -> AbstractContextManager[None]:
-    """One at a time types into a session: two texts whose Enter comes later would become one prompt (invariant 6)."""
-    path = settings.GAIA.home.locks / f"keyboard-{session.gaia_id}.lock"
-    return file_lock(path, timeout=_KEYBOARD_WAIT_S, what=f"the keyboard of {session.name}")
+    keys = Keys("session.key_sent", f"{key} goes", ("key", key))
+    type_once(session, keys, _running_pane, write, idempotency_key=idempotency_key)
 
 
 def capture(session: Session, *, lines: int = 0, ansi: bool = False) -> str:
@@ -133,7 +131,8 @@ def capture(session: Session, *, lines: int = 0, ansi: bool = False) -> str:
     """
     if not 0 <= lines <= MAX_LINES:
         raise InvalidInput(f"lines must be 0 to {MAX_LINES}, not {lines}")
-    return tmux_server().capture(pane_of(session).pane_id, lines=lines, ansi=ansi)
+    pane = pane_of(session)
+    return tmux_server().capture(pane.pane_id, lines=lines, ansi=ansi, gaia_id=pane.gaia_id)
 
 
 def stop_everything() -> int:
@@ -141,8 +140,7 @@ def stop_everything() -> int:
     with changing():
         rows = list(Session.objects.live())
         request_stop(rows)
-        tmux_server().kill_server()
-        return sum(record_stopped(session) for session in rows)
+        return len(finish_stop_of_all(rows))
 
 
 def end_sessions_of(*, environment: Environment, **_: Any) -> None:
@@ -151,7 +149,7 @@ def end_sessions_of(*, environment: Environment, **_: Any) -> None:
     stop(Session.objects.live().filter(Q(environment=environment) | inside))
 
 
-def _running_pane(session: Session) -> str:
+def _running_pane(session: Session) -> PaneFacts:
     pane = pane_of(session)
     if pane.dead:
         raise Conflict(
@@ -160,7 +158,7 @@ def _running_pane(session: Session) -> str:
             fix=f"Start it again: gaia session start {session.name}.",
             state=session.state,
         )
-    return pane.pane_id
+    return pane
 
 
 def _enter_delay(session: Session) -> float:

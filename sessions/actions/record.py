@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,9 +13,16 @@ from environments.models import Environment
 from environments.states import ENVIRONMENT_ACTIVE
 from events import log
 from events.models import Level
+from processes.drivers.liveness import boot_id, identify
 from sessions.drivers.tmux import Created, PaneFacts, Snapshot
 from sessions.models import Session
 from sessions.states import Runs, SessionState
+
+
+def process_of(pane_pid: int) -> dict[str, Any]:
+    """Fields that tell a pane's process from a later one with its pid."""
+    found = identify(pane_pid)
+    return {"pane_pid": pane_pid, "pane_start_ticks": found.start_ticks if found else None, "boot_id": boot_id()}
 
 
 def record_created(session: Session, made: Created | PaneFacts, *, now: datetime) -> bool:
@@ -31,9 +38,9 @@ def record_created(session: Session, made: Created | PaneFacts, *, now: datetime
         fields={
             "tmux_session": made.session_id,
             "tmux_pane": made.pane_id,
-            "pane_pid": made.pane_pid,
             "started_at": now,
             "active_at": now,
+            **process_of(made.pane_pid),
         },
         gaia_id=session.gaia_id,
     )
@@ -100,14 +107,20 @@ def record_gone(session: Session, problem: str) -> bool:
     )
 
 
-def record_stopped(session: Session) -> bool:
-    """GAIA ended it."""
+def record_stopped(session: Session, *, left: Sequence[int] = ()) -> bool:
+    """GAIA ended it.
+
+    Args:
+        left: pids of it that could not be ended.
+    """
+    problem = f"still there, and cannot be killed: pid {', '.join(map(str, left))}" if left else ""
     return log.change(
         session,
         SessionState.STOPPED,
         kind="session.stopped",
-        message=f"Session {session.name} was stopped",
-        fields={"ended_at": timezone.now()},
+        message=f"Session {session.name} was stopped" + (f"; {problem}" if problem else ""),
+        level=Level.WARNING if problem else Level.INFO,
+        fields={"ended_at": timezone.now(), **({"problem": problem} if problem else {})},
         gaia_id=session.gaia_id,
     )
 
@@ -172,7 +185,7 @@ def record_adopted(pane: PaneFacts, snapshot: Snapshot) -> Session:
             state=SessionState.RUNNING,
             tmux_name="" if pane.session_name == name else pane.session_name[:200],
             started_at=datetime.fromtimestamp(pane.created, UTC),
-            **shown(pane, snapshot),
+            **{**shown(pane, snapshot), **process_of(pane.pane_pid)},
         )
         log.emit(
             "session.adopted",

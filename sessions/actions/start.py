@@ -21,8 +21,10 @@ from events.models import Level
 from projects.models import Project
 from sessions import reconcile
 from sessions.actions import control
+from sessions.actions.ending import end_left_over
 from sessions.actions.record import record_created, record_failed
 from sessions.configured import current_fleet, fleet, providers
+from sessions.drivers.pane_programs import MARK
 from sessions.drivers.tmux import EXISTS, Created, CreateFailed, NewSession, TmuxError, check_tmux
 from sessions.fleet import FleetSession
 from sessions.models import Session
@@ -243,6 +245,7 @@ def _start(wanted: Sequence[_Start]) -> Started:
     done.already = [one.row.name for one in wanted if one not in ours]
     if not ours:
         return done
+    end_left_over(Session.objects.filter(name__in=[one.row.name for one in ours]))
     try:
         _workspaces().mkdir(mode=0o700, exist_ok=True)
         for one in ours:
@@ -301,7 +304,7 @@ def _record_results(ours: Sequence[_Start], made: Sequence[Created | CreateFaile
 
 def _new(one: _Start) -> NewSession:
     row = one.row
-    env = {"GAIA_SESSION": row.name, "PATH": _pane_path()}
+    env = {"GAIA_SESSION": row.name, MARK: row.gaia_id, "PATH": _pane_path()}
     tags = {"name": row.name, "provider": row.provider, "group": row.group, "role": row.role, "runs": row.runs}
     tags["protected"] = "yes" if row.protected else "no"
     if row.environment is not None:

@@ -38,7 +38,7 @@ def test_text_and_keys_arrive(mine: Session, agents: Path) -> None:
     control.send_keys(mine, "echo $? later")
     until(lambda: "130 later" in control.capture(mine))
     told = list(Event.objects.filter(kind__startswith="session.key").order_by("id").values_list("message", flat=True))
-    assert told[:3] == ["22 characters went to mine", "12 characters went to mine", "Enter was pressed in mine"]
+    assert told[:3] == ["22 characters go to mine", "12 characters go to mine", "Enter goes to mine"]
     assert "typed-" not in repr(list(Event.objects.values()))  # what is typed may be a password
 
 

@@ -1,0 +1,78 @@
+"""The end of sessions whose end was asked for: their windows, and whatever of their programs ignores that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+
+from events import log
+from events.models import Level
+from processes.drivers.liveness import Identity, alive, boot_id
+from sessions.actions.record import record_stopped
+from sessions.drivers.pane_programs import Program, ended_for_sure, program_of
+from sessions.drivers.tmux import TmuxError
+from sessions.models import Session
+from sessions.server import tmux_server
+from sessions.states import SessionState
+
+
+def finish_stop(sessions: Sequence[Session]) -> list[str]:
+    """End sessions whose stop has been recorded as asked for. The caller holds `changing()`.
+
+    Returns: the names of those that this call ended.
+    Raises: TmuxError when tmux does not answer.
+    """
+    panes = tmux_server().snapshot().by_gaia_id()
+    there = [panes[session.gaia_id] for session in sessions if session.gaia_id in panes]
+    with ended_for_sure([*_recorded(sessions), *map(program_of, there)]) as survivors:
+        tmux_server().kill(pane.window_id for pane in there)
+    return _record(sessions, survivors)
+
+
+def finish_stop_of_all(sessions: Sequence[Session]) -> list[str]:
+    """`finish_stop` of all there are together with their tmux server, even one that does not answer.
+
+    What earlier sessions have left running ends, too.
+    Raises: TmuxError when the server does not end.
+    """
+    there: list[Program] = []
+    with suppress(TmuxError):
+        there = [program_of(pane) for pane in tmux_server().snapshot().by_gaia_id().values()]
+    with ended_for_sure([*_recorded(sessions), *there]) as survivors:
+        tmux_server().kill_server()
+    end_left_over(Session.objects.all())
+    return _record(sessions, survivors)
+
+
+def end_left_over(sessions: Iterable[Session]) -> None:
+    """End what went on without a terminal when tmux let go of these sessions; nobody can see or reach it any more."""
+    gone = [session for session in sessions if session.state == SessionState.GONE and _lives(session)]
+    if not gone:
+        return
+    with log.atomic():
+        for session in gone:
+            told = f"What session {session.name} had left running is ended (pid {session.pane_pid})"
+            log.emit(
+                "session.left_over", subject=session.key, message=told, level=Level.WARNING, gaia_id=session.gaia_id
+            )
+    with ended_for_sure(_recorded(gone)):
+        pass
+
+
+def _record(sessions: Sequence[Session], survivors: Mapping[str, tuple[int, ...]]) -> list[str]:
+    return [one.name for one in sessions if record_stopped(one, left=survivors.get(one.gaia_id, ()))]
+
+
+def _recorded(sessions: Iterable[Session]) -> list[Program]:
+    """Their programs by what was written down: whoever was killed while ending them may have ended their panes."""
+    return [
+        Program(one.gaia_id, one.pane_pid, one.pane_start_ticks)
+        for one in sessions
+        if one.pane_pid and one.boot_id == boot_id()
+    ]
+
+
+def _lives(session: Session) -> bool:
+    if session.pane_pid is None or session.pane_start_ticks is None:
+        return False
+    return alive(Identity(session.boot_id, session.pane_pid, session.pane_start_ticks))
