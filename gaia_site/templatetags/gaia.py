@@ -10,6 +10,7 @@ from typing import Any
 from django import template
 from django.contrib.admin.templatetags.admin_list import result_headers
 from django.contrib.admin.views.main import PAGE_VAR, ChangeList
+from django.http.request import split_domain_port
 from django.template.base import FilterExpression, NodeList, Parser, Token, token_kwargs
 from django.template.context import Context
 from django.template.loader import select_template
@@ -136,6 +137,17 @@ def pretty_json(value: Any) -> str:
 @register.filter
 def percent(fraction: float) -> int:
     return round(fraction * 100)
+
+
+@register.simple_tag(takes_context=True)
+def stage_address(context: Context, port: int) -> str:
+    """Where a page of the console links a stage: under the other of this machine's two names.
+
+    Browsers send a host's cookies to all of its ports (RFC 6265, 8.5): under the console's own name, the program that
+    runs on the stage would be sent the session of whoever follows the link.
+    """
+    host, _ = split_domain_port(context["request"].get_host())
+    return f"http://{'localhost' if host == '127.0.0.1' else '127.0.0.1'}:{port}"
 
 
 @register.simple_tag(takes_context=True)
