@@ -159,6 +159,9 @@ KEYS: tuple[Key, ...] = (
     Key("sessions", "path", "", _text, "PATH to find agent CLIs on; empty: that of whoever ran `gaia up`."),
     Key("jobs", "workers", 2, _count, "Workers of the job queue."),
     Key("processes", "stop_grace", 10.0, parse_duration, "How long a process may take to end after TERM before KILL."),
+    Key("processes", "log_mb", 20, _count, "Megabytes a log may hold before its older half is archived."),
+    Key("processes", "log_archives", 4, _count, "Archives kept of each log, compressed."),
+    Key("processes", "log_days", 30, _count, "Days the logs of operations that have ended are kept."),
 )  # fmt: skip
 
 _BY_DOTTED = {key.dotted: key for key in KEYS}

@@ -17,6 +17,7 @@ from processes.actions.harvest import is_alive
 from processes.actions.processes import request_start
 from processes.daemon import Loop
 from processes.models import Node, Process
+from processes.rotation import Rotation
 from processes.states import EnvironmentBase
 from sessions import reconcile as sessions
 
@@ -34,6 +35,7 @@ def loops(node: Node) -> list[Loop]:
         Loop("sessions", 1.0, sessions.look),
         Loop("stages", 1.0, lambda: environments.look_at_stages(node)),
         Loop("git", 5.0, environments.look_at_git),
+        Loop("logs", 10.0, Rotation(node).turn),
     ]
 
 

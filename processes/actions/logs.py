@@ -1,10 +1,17 @@
-"""The logs of processes and operations, for whoever shows them."""
+"""The logs of processes and operations: for whoever shows them, and kept from growing for ever."""
 
 from __future__ import annotations
 
+import glob
+import re
+from contextlib import suppress
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from processes.drivers import logs
+from processes.models import Operation
+
+_OF_OPERATION = re.compile(r"operation-(\d+)\.log(?:\..*)?")
 
 
 def read_end(path: Path, lines: int) -> str:
@@ -33,3 +40,41 @@ def read_all(path: Path) -> str:
             return "".join(parts)
         parts.append(text)
         offset = after
+
+
+def trim(path: Path, now: datetime, *, limit: int, archives: int) -> int:
+    """Archive the older half of a log that has become too long, while programs go on writing to it.
+
+    The archive lies beside it, `NAME.log.20250131T120000000000Z.gz`; the oldest go.
+
+    Args:
+        limit: bytes it may hold.
+        archives: how many to keep.
+
+    Returns: bytes that were archived.
+    Raises: Unavailable when its file system cannot do that or is full; the log is whole then, and goes on growing.
+    """
+    if logs.occupied(path) <= limit:
+        return 0
+    for left in path.parent.glob(f"{glob.escape(path.name)}.*{logs.UNFINISHED}"):  # of a daemon that was killed
+        left.unlink(missing_ok=True)
+    moved = logs.archive_head(path, path.with_name(f"{path.name}.{now:%Y%m%dT%H%M%S%fZ}.gz"), keep=limit // 2)
+    for old in sorted(path.parent.glob(f"{glob.escape(path.name)}.*.gz"))[:-archives]:
+        old.unlink(missing_ok=True)
+    return moved
+
+
+def remove_old(folder: Path, now: datetime, *, days: int) -> int:
+    """Remove the logs, and what was archived of them, of operations that ended so long ago; how many files it were."""
+    before = (now - timedelta(days=days)).timestamp()
+    found: dict[int, list[Path]] = {}
+    for path in folder.glob("operation-*.log*"):
+        match = _OF_OPERATION.fullmatch(path.name)
+        with suppress(FileNotFoundError):
+            if match is not None and path.stat().st_mtime < before:
+                found.setdefault(int(match[1]), []).append(path)
+    live = set(Operation.objects.active().filter(pk__in=found).values_list("pk", flat=True)) if found else set()
+    gone = [path for pk, paths in found.items() if pk not in live for path in paths]
+    for path in gone:
+        path.unlink(missing_ok=True)
+    return len(gone)

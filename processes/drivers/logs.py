@@ -5,16 +5,24 @@ from __future__ import annotations
 import codecs
 import ctypes
 import errno
+import gzip
 import os
+import stat
 from pathlib import Path
 from typing import BinaryIO
 
 from common.errors import Conflict, Unavailable
 
+UNFINISHED = ".unfinished"
+"""What the name of an archive ends in while it is written."""
+
 _LONGEST_CHARACTER = 4  # bytes in UTF-8
 _CONTINUATION_BYTES = bytes(range(0x80, 0xC0))
 _KEEP_SIZE, _PUNCH_HOLE = 1, 2  # fallocate(2)
 _COPY_BYTES = 1 << 20
+_BLOCK = 4096
+_LONGEST_LINE = 1 << 20  # what has no end for so many bytes is cut within the line
+_LEVEL = 1  # of compression: a log that floods must not keep a core busy
 
 
 def tail(path: Path, lines: int, max_bytes: int = 262_144) -> str:
@@ -53,24 +61,33 @@ def read_from(path: Path, offset: int, limit: int = 65_536) -> tuple[str, int]:
         limit: bytes to read at most (at least one character is).
 
     Returns: the text and the offset to go on from. A character whose bytes have not all arrived is left for the next
-    call. A file that became shorter is read from its start; one that is missing gives ("", 0).
+    call. A file that became shorter is read from its start; one that is missing gives ("", 0). Where the head was
+    archived meanwhile, what is left is read: whoever lags behind by more than that finds the rest in the archive.
     """
     try:
         with open(path, "rb") as file:
             if offset > os.fstat(file.fileno()).st_size:
                 offset = 0
-            start = _behind_hole(file.fileno(), offset)
+            start = _behind_zeros(file, _behind_hole(file.fileno(), offset))
             file.seek(start)
             data = file.read(max(limit, _LONGEST_CHARACTER))
     except FileNotFoundError:
         return "", 0
-    if start > offset:
-        start += len(data) - len(data.lstrip(b"\0"))  # a hole ends at a block, the archived head within it
-        data = data.lstrip(b"\0")
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     text = decoder.decode(data)
     unfinished, _ = decoder.getstate()
     return text, start + len(data) - len(unfinished)
+
+
+def occupied(path: Path) -> int:
+    """The bytes a log holds, without an archived head; 0 when there is none, or something that is no plain file."""
+    try:
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            return 0
+        with open(path, "rb") as log:
+            return os.fstat(log.fileno()).st_size - _behind_hole(log.fileno(), 0)
+    except FileNotFoundError:
+        return 0
 
 
 def archive_head(path: Path, archive: Path, *, keep: int) -> int:
@@ -80,25 +97,33 @@ def archive_head(path: Path, archive: Path, *, keep: int) -> int:
     before, but takes up no more than what is kept. (Copy and truncate, as logrotate does it, loses what is written in
     between; moving the file away needs every writer to open it anew.)
 
+    Killed in between, the archive has the head and so has the log: then its lines are archived twice, never lost.
+
     Args:
-        archive: a new file; made 0600, on disk before anything is removed.
-        keep: bytes to leave at the end, at least; the cut is made at the end of a line.
+        archive: a new file, compressed with gzip; made 0600, whole and on disk before anything is removed.
+        keep: bytes to leave at the end, at least; the cut is made at the end of a line, within one that is longer
+            than 1 MB anywhere.
 
     Returns: the bytes that were moved, 0 when there was nothing to do.
     Raises: Conflict when the archive exists, Unavailable when the file system cannot punch holes or is full.
     """
-    with open(path, "r+b") as log:
+    # never through a link: a log lies where others may write, and the head of what it names would be gone
+    with open(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC), "r+b") as log:
         fd = log.fileno()
         start = _behind_hole(fd, 0)
         cut = _end_of_line(log, start, os.fstat(fd).st_size - keep)
         if cut <= start:
             return 0
+        if archive.exists():
+            raise Conflict(f"the archive {archive} exists already", fix="Choose another name.")
+        unfinished = archive.with_name(f"{archive.name}{UNFINISHED}")
         try:
-            _copy(log, start, cut, archive)
+            _copy(log, _behind_zeros(log, start), cut, unfinished)
+            os.rename(unfinished, archive)
+            _sync(archive.parent)
             _punch_hole(fd, cut)
-        except FileExistsError:
-            raise Conflict(f"the archive {archive} exists already", fix="Choose another name.") from None
         except OSError as error:
+            unfinished.unlink(missing_ok=True)
             archive.unlink(missing_ok=True)
             raise Unavailable(
                 f"{path} cannot be archived: {error.strerror}",
@@ -112,33 +137,52 @@ def _behind_hole(fd: int, offset: int) -> int:
     """`offset`, or where the data begins if there is a hole."""
     try:
         return os.lseek(fd, offset, os.SEEK_DATA)
-    except OSError:  # nothing but hole up to the end, or a file system that knows none
+    except OSError:  # at the end, or a file system that knows no holes
         return offset
 
 
+def _behind_zeros(log: BinaryIO, offset: int) -> int:
+    """`offset`, or the end of the zeros there: a hole ends at a block, the archived head within it."""
+    log.seek(offset)
+    while piece := log.read(_BLOCK):
+        text = piece.lstrip(b"\0")
+        offset += len(piece) - len(text)
+        if text:
+            break
+    return offset
+
+
 def _end_of_line(log: BinaryIO, start: int, limit: int) -> int:
-    """The end of the last line that ends at `limit` or before it; `start` when there is none."""
-    while limit > start:
-        begin = max(start, limit - _COPY_BYTES)
-        log.seek(begin)
-        newline = log.read(limit - begin).rfind(b"\n")
-        if newline >= 0:
-            return begin + newline + 1
-        limit = begin
-    return start
+    """Where to cut: the end of the last line that ends at `limit` or before it; `start` when there is nothing."""
+    if limit <= start:
+        return start
+    begin = max(start, limit - _LONGEST_LINE)
+    log.seek(begin)
+    newline = log.read(limit - begin).rfind(b"\n")
+    if newline >= 0:
+        return begin + newline + 1
+    return limit if begin > start else start
 
 
 def _copy(log: BinaryIO, start: int, cut: int, archive: Path) -> None:
-    with open(os.open(archive, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as target:
-        log.seek(start)
-        first = True
-        while start < cut:
-            piece = log.read(min(_COPY_BYTES, cut - start))
-            start += len(piece)
-            target.write(piece.lstrip(b"\0") if first else piece)
-            first = False
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    with open(os.open(archive, flags, 0o600), "wb") as target:
+        with gzip.open(target, "wb", compresslevel=_LEVEL) as compressed:
+            log.seek(start)
+            while start < cut:
+                piece = log.read(min(_COPY_BYTES, cut - start))
+                start += len(piece)
+                compressed.write(piece)
         target.flush()
         os.fsync(target.fileno())
+
+
+def _sync(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _punch_hole(fd: int, length: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import os
 import stat
 import subprocess
 from pathlib import Path
@@ -10,12 +12,17 @@ import pytest
 
 from common.errors import Conflict, Unavailable
 from processes.drivers import logs
-from processes.drivers.logs import archive_head, read_from, tail
+from processes.drivers.logs import archive_head, occupied, read_from, tail
 
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
     return tmp_path / "log"
+
+
+def text_of(archive: Path) -> str:
+    with gzip.open(archive, "rt", encoding="utf-8") as file:
+        return file.read()
 
 
 def test_tail_of_nothing(log: Path) -> None:
@@ -141,16 +148,69 @@ def test_archived_head_leaves_a_hole_that_nobody_sees(log: Path, tmp_path: Path)
     size, blocks = log.stat().st_size, log.stat().st_blocks
     archive = tmp_path / "archive"
     assert archive_head(log, archive, keep=1000) == 9909 * 11
-    assert archive.read_text() == "".join(lines[:9909])
+    assert text_of(archive) == "".join(lines[:9909])
     assert stat.S_IMODE(archive.stat().st_mode) == 0o600
     assert log.stat().st_size == size  # offsets stay valid
     assert log.stat().st_blocks < blocks / 4
     assert tail(log, 10_000) == "".join(lines[9909:])
     assert read_from(log, 0) == ("".join(lines[9909:]), size)
+    assert occupied(log) < 1000 + 2 * 4096  # a hole ends at a block
     assert read_from(log, size - 11) == (lines[-1], size)
     with open(log, "a") as file:
         file.write("more\n")
     assert read_from(log, size) == ("more\n", size + 5)
+
+
+@pytest.mark.parametrize("behind", [1, 500, 5000, 50_000])
+def test_whoever_lags_behind_reads_on_where_the_hole_ends(log: Path, tmp_path: Path, behind: int) -> None:
+    """The hole ends at a block: the rest of the head in the last one is zeros, and no text."""
+    lines = [f"line {number:05}\n" for number in range(10_000)]
+    log.write_text("".join(lines))
+    moved = archive_head(log, tmp_path / "archive", keep=1000)
+    assert read_from(log, moved - behind, 22) == ("".join(lines[9909:9911]), moved + 22)
+
+
+def test_a_head_that_is_smaller_than_a_block(log: Path, tmp_path: Path) -> None:
+    log.write_text("one\ntwo\nthree\n")
+    assert archive_head(log, tmp_path / "archive", keep=8) == 4
+    assert text_of(tmp_path / "archive") == "one\n"
+    assert read_from(log, 0) == ("two\nthree\n", 14)
+    assert tail(log, 10) == "two\nthree\n"
+    assert archive_head(log, tmp_path / "second", keep=6) == 8
+    assert text_of(tmp_path / "second") == "two\n"
+    assert read_from(log, 0) == ("three\n", 14)
+
+
+def test_a_line_without_an_end_is_cut_all_the_same(log: Path, tmp_path: Path) -> None:
+    """A progress bar ends no line, and would make the log grow for ever."""
+    log.write_text("50 %\r" * 500_000)
+    assert archive_head(log, tmp_path / "archive", keep=1000) == 2_499_000
+    assert read_from(log, 0, 10_000) == ("50 %\r" * 200, 2_500_000)
+
+
+def test_what_a_killed_one_left_is_in_nobodys_way(log: Path, tmp_path: Path) -> None:
+    log.write_text("a\nb\n")
+    (tmp_path / f"archive{logs.UNFINISHED}").write_text("half an arch")
+    archive_head(log, tmp_path / "archive", keep=2)
+    assert text_of(tmp_path / "archive") == "a\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["archive", "log"]
+
+
+def test_nothing_is_archived_through_a_link(log: Path, tmp_path: Path) -> None:
+    """Whoever works in a checkout may put a link where a log was."""
+    treasure = tmp_path / "treasure"
+    treasure.write_text("a\nb\n")
+    log.symlink_to(treasure)
+    assert occupied(log) == 0
+    with pytest.raises(OSError, match="symbolic links"):
+        archive_head(log, tmp_path / "archive", keep=0)
+    assert treasure.read_text() == "a\nb\n"
+
+
+def test_what_is_no_file_holds_nothing(log: Path) -> None:
+    assert occupied(log) == 0
+    os.mkfifo(log)
+    assert occupied(log) == 0
 
 
 def test_head_can_be_archived_again(log: Path, tmp_path: Path) -> None:
@@ -160,7 +220,7 @@ def test_head_can_be_archived_again(log: Path, tmp_path: Path) -> None:
     with open(log, "a") as file:
         file.write("".join(lines[10_000:]))
     archive_head(log, tmp_path / "2", keep=500)
-    parts = (tmp_path / "1").read_text(), (tmp_path / "2").read_text(), tail(log, 20_000)
+    parts = text_of(tmp_path / "1"), text_of(tmp_path / "2"), tail(log, 20_000)
     assert "".join(parts) == "".join(lines)
 
 
@@ -202,7 +262,7 @@ def test_no_line_is_lost_while_writers_write_and_heads_are_archived(log: Path, t
         archive = tmp_path / f"archive{len(archives)}"
         if archive_head(log, archive, keep=100):
             archives.append(archive)
-    text = "".join(archive.read_text() for archive in archives) + tail(log, 10_000)
+    text = "".join(text_of(archive) for archive in archives) + tail(log, 10_000)
     assert sorted(text.splitlines()) == sorted(
         f"writer {writer} line {line}" for writer in range(3) for line in range(1, 3001)
     )
