@@ -11,7 +11,7 @@ from django.urls import URLPattern, reverse
 from unfold.decorators import display
 
 from common.errors import GaiaError, InvalidInput
-from common.looks import State, look_of
+from common.looks import look_of
 from events.console.admin import ConsoleAdmin
 from events.console.filters import NeedsFilter, StateFilter, ValuesFilter
 from events.console.verbs import done
@@ -199,9 +199,6 @@ class SessionAdmin(ConsoleAdmin):
         session = self.find(request, pk)
         started = start.start_fleet(only=[session.name])
         return done(request, told_of(started), go=_page_of(control.find(session.name)), back=reverse(LIST))
-
-    def state_of(self, row: Session) -> State:
-        return look_of(row.state)
 
 
 def told_of(started: start.Started) -> str:

@@ -75,29 +75,6 @@ class Prepared:
         return Repository(self.git_dir, self.tree)
 
 
-def create_checkout(hub: Path, path: Path, *, branch: str, base: str, timeout: float) -> str:
-    """Make an environment's checkout, or leave the one that is there alone.
-
-    Args:
-        hub: the project's bare repository.
-        path: where it goes.
-        branch: its branch; the hub's, when the hub has it, else a new one.
-        base: the branch, tag or commit that a new branch starts from.
-        timeout: seconds for each git command.
-
-    Returns: the commit that is checked out.
-    Raises: Conflict when something that is not ours is there; InvalidInput for an unknown base; GitError.
-    """
-    present = check_place(hub, path, branch)
-    if present is not None:
-        return present.head
-    sha, default = start_commit(hub, branch, base), bare(hub).text("symbolic-ref", "--short", "HEAD")
-    with prepare_checkout(hub, path, branch=branch, sha=sha, default=default, timeout=timeout) as prepared:
-        write_tree(prepared, timeout=timeout)
-        publish_checkout(prepared, hub)
-        return prepared.sha
-
-
 def check_place(hub: Path, path: Path, branch: str) -> CheckoutFacts | None:
     """The checkout that is already there, None when the place is free.
 

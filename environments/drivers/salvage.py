@@ -44,8 +44,7 @@ class Salvage:
 
     Args:
         name: `NAME-TIME`.
-        ref_prefix: `refs/salvage/NAME-TIME`, in the hub.
-        refs: what lies below it → commit.
+        refs: what lies below `refs/salvage/NAME-TIME` in the hub → commit.
         patch: uncommitted and untracked files as a patch, None when there were none.
         archive: the nested repositories as a tar file, None when there were none.
         restore_command: lines for a shell that bring everything back with git alone.
@@ -53,7 +52,6 @@ class Salvage:
     """
 
     name: str
-    ref_prefix: str
     refs: Mapping[str, str]
     patch: Path | None
     archive: Path | None
@@ -114,7 +112,7 @@ def salvage(path: Path, hub: Path, *, name: str, directory: Path, now: datetime 
         _keep_large_files(repository.git_dir, hub)
         _verify(hub, full_name, refs)
     command = _restore_command(path, hub, full_name, refs, branch, archive)
-    return Salvage(full_name, SALVAGE_ROOT + full_name, refs, patch, archive, command, work)
+    return Salvage(full_name, refs, patch, archive, command, work)
 
 
 def restore(path: Path, hub: Path, salvage_name: str, *, archive: Path | None = None) -> Restored:

@@ -37,14 +37,6 @@ class Source:
     name: str
 
 
-@dataclass(frozen=True)
-class Identity:
-    """Who git says the author is; empty where git has nothing configured."""
-
-    name: str
-    email: str
-
-
 def resolve_source(text: str, cwd: Path) -> Source:
     """Find the repository that somebody means.
 
@@ -70,15 +62,6 @@ def resolve_source(text: str, cwd: Path) -> Source:
     if scheme is not None and scheme["scheme"].lower() not in _SCHEMES:
         raise InvalidInput(f"addresses with {scheme['scheme']}:// are not supported", fix=_FORMS)
     return _remote(text)
-
-
-def git_identity(path: Path) -> Identity:
-    """The author that git would use in a directory: `user.name` and `user.email` as configured there."""
-
-    def value(key: str) -> str:
-        return run_git("config", "--get", key, place=["-C", str(path)], timeout=10, check=False).stdout.strip()
-
-    return Identity(value("user.name"), value("user.email"))
 
 
 def _local(path: Path, text: str) -> Source:

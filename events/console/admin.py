@@ -16,7 +16,6 @@ from django.views.decorators.http import require_POST
 from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
 
-from common.looks import State
 from events.console.parts import live_context
 
 Row = Any  # a model's instance with what the list shows besides
@@ -64,10 +63,6 @@ class ConsoleAdmin(ModelAdmin):
     def detail(self, request: HttpRequest, row: Row) -> dict[str, Any]:
         """What the detail page shows besides the row; callables are evaluated only where a part uses them."""
         return {}
-
-    def state_of(self, row: Row) -> State | None:
-        """The state shown beside the title of a detail page."""
-        return None
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return bool(request.user.is_active and request.user.is_staff)

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 import psutil
 
 from common.errors import GaiaError
-from common.names import check_name
 from sessions.drivers import tmux_process
 from sessions.drivers.tmux_capture import page_line, read_pages, whose
 from sessions.drivers.tmux_client import TmuxClient, failed, no_server, scrubbed_environment, server_ended
@@ -47,7 +46,6 @@ from sessions.drivers.tmux_keys import (
     missing_pane,
     not_submitted,
     text_commands,
-    word_commands,
 )
 from sessions.drivers.tmux_script import command
 
@@ -201,17 +199,6 @@ class TmuxServer:
             tmux_process.remind_of_children(found.server.pid)
         return found
 
-    def exists(self, name: str) -> bool:
-        """Whether a session has exactly this name."""
-        check_name(name, what="session name")
-        try:
-            completed = self._client.call(["has-session", "-t", f"={name}"], timeout=TIMEOUT)
-        except NoServer:
-            return False
-        if not completed.ok and "can't find" not in completed.stderr:
-            raise failed(completed)
-        return completed.ok
-
     def capture(self, pane_id: str, *, lines: int = 0, ansi: bool = False, gaia_id: str = "") -> str:
         """What a pane shows.
 
@@ -242,7 +229,6 @@ class TmuxServer:
         text: str,
         *,
         enter: bool = False,
-        literal: bool = True,
         enter_delay: float = 0.0,
         gaia_id: str = "",
     ) -> None:
@@ -255,7 +241,6 @@ class TmuxServer:
             pane_id: such as `%3`.
             text: what to write.
             enter: press Enter afterwards; trailing newlines are then left out.
-            literal: False treats the text like tmux's own send-keys: words that are names of keys are pressed.
             enter_delay: seconds between text and Enter; agents take an Enter at once for part of a paste.
             gaia_id: the mark the pane must have.
 
@@ -263,11 +248,8 @@ class TmuxServer:
             and only the Enter failed; TmuxHung, TmuxError: it is not known then what reached the pane.
         """
         check_pane(pane_id)
-        if literal:
-            cleaned = clean_text(text)
-            commands = text_commands(pane_id, cleaned.rstrip("\n") if enter else cleaned)
-        else:
-            commands = word_commands(pane_id, text)
+        cleaned = clean_text(text)
+        commands = text_commands(pane_id, cleaned.rstrip("\n") if enter else cleaned)
         press = key_commands(pane_id, "Enter") if enter else []
         if not press or enter_delay <= 0 or not commands:
             self._write(pane_id, [*commands, *press], gaia_id)
@@ -286,12 +268,6 @@ class TmuxServer:
         """
         check_pane(pane_id)
         self._write(pane_id, key_commands(pane_id, key), gaia_id)
-
-    def leave_mode(self, pane_id: str) -> None:
-        """End copy mode in a pane, if it is in it."""
-        check_pane(pane_id)
-        cancel = command("send-keys", "-X", "-t", pane_id, "cancel")
-        self._on_pane(pane_id, command("if-shell", "-F", "-t", pane_id, "#{pane_in_mode}") + f" {{ {cancel} }}")
 
     def _write(self, pane_id: str, commands: list[str], gaia_id: str) -> None:
         if commands:
@@ -394,11 +370,6 @@ class TmuxServer:
         return str(self.socket_path.parent.parent)
 
     # For people
-
-    def attach_argv(self, name: str) -> list[str]:
-        """The command that shows a session in the terminal it is run in."""
-        check_name(name, what="session name")
-        return self._client.argv("attach-session", "-t", f"={name}", utf8=False)
 
     def passthrough_argv(self, words: Sequence[str]) -> list[str]:
         """The command that runs any tmux command on this server; run it with `environment` plus the terminal's TERM."""

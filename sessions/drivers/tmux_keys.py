@@ -97,14 +97,6 @@ def key_commands(target: str, *keys: str) -> list[str]:
     return [command("send-keys", "-t", target, check_key(key)) for key in keys]
 
 
-def word_commands(target: str, words: str) -> list[str]:
-    """Like tmux's own send-keys: names of keys are pressed, other words are typed, without spaces between."""
-    commands: list[str] = []
-    for word in words.split():
-        commands += key_commands(target, word) if word in KEYS else text_commands(target, clean_text(word))
-    return commands
-
-
 def guarded(target: str, commands: list[str], gaia_id: str = "") -> str:
     """A script line that runs the commands only while a living program reads the pane, and says what it found.
 

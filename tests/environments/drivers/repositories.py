@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from environments.drivers.build import Target
+from environments.drivers.checkout import check_place, prepare_checkout, publish_checkout, start_commit, write_tree
+from environments.drivers.git import bare
 from environments.drivers.source import Source
 from environments.drivers.stage_files import Layout
 
@@ -96,3 +98,18 @@ def eventually(condition: Callable[[], bool], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, what
         time.sleep(0.02)
+
+
+def create_checkout(hub: Path, path: Path, *, branch: str, base: str, timeout: float) -> str:
+    """A checkout by the driver's steps, one after the other; the one that is there already is left alone.
+
+    Returns: the commit that is checked out.
+    """
+    present = check_place(hub, path, branch)
+    if present is not None:
+        return present.head
+    sha, default = start_commit(hub, branch, base), bare(hub).text("symbolic-ref", "--short", "HEAD")
+    with prepare_checkout(hub, path, branch=branch, sha=sha, default=default, timeout=timeout) as prepared:
+        write_tree(prepared, timeout=timeout)
+        publish_checkout(prepared, hub)
+        return prepared.sha

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from common.errors import Conflict, InvalidInput
-from environments.drivers.checkout import create_checkout, inspect, submodules
+from environments.drivers.checkout import inspect, submodules
 from environments.drivers.git import GitTimedOut
 from environments.drivers.git_index import UnknownIndex, read_index, settle
 from environments.drivers.hub import create_or_update_hub
-from tests.environments.drivers.repositories import commit, git, make_repository, slow_git, source_of
+from tests.environments.drivers.repositories import commit, create_checkout, git, make_repository, slow_git, source_of
 
 TIMEOUT_S = 60.0
 

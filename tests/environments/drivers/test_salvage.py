@@ -12,11 +12,11 @@ import pytest
 
 from common.errors import Conflict, NotFound
 from environments.drivers.build import build_all
-from environments.drivers.checkout import create_checkout
 from environments.drivers.git import GitError
 from environments.drivers.salvage import Salvage, Work, find_work, move_to_trash, restore, salvage
 from tests.environments.drivers.repositories import (
     commit,
+    create_checkout,
     git,
     make_repository,
     snapshot_of,
@@ -186,9 +186,10 @@ def test_refs_patch_and_description(environment: Environment) -> None:
     sha = commit(environment.path, {"x": "1"})
     (environment.path / "y").write_text("2")
     found = environment.clean()
-    assert (found.name, found.ref_prefix) == (NAME, f"refs/salvage/{NAME}")
-    listed = git(environment.hub, "for-each-ref", "--format=%(refname) %(objectname)", found.ref_prefix).splitlines()
-    assert listed == [f"{found.ref_prefix}/{ref} {found.refs[ref]}" for ref in ("heads/env/dev1", "worktree")]
+    prefix = f"refs/salvage/{NAME}"
+    assert found.name == NAME
+    listed = git(environment.hub, "for-each-ref", "--format=%(refname) %(objectname)", prefix).splitlines()
+    assert listed == [f"{prefix}/{ref} {found.refs[ref]}" for ref in ("heads/env/dev1", "worktree")]
     assert found.refs["heads/env/dev1"] == sha
     assert found.patch == environment.directory / f"{NAME}.patch"
     assert found.patch.stat().st_mode & 0o777 == 0o600

@@ -19,7 +19,8 @@ import pytest
 
 from common.locks import lock_held
 from environments.drivers.build import build_all
-from environments.drivers.stage_files import Layout, ensure, stage_paths, stage_start
+from environments.drivers.launching import stage_paths, stage_start
+from environments.drivers.stage_files import Layout, ensure
 from processes.drivers import journal
 from processes.drivers.liveness import identify
 from processes.drivers.spawn import Spec, spawn

@@ -12,7 +12,7 @@ import pytest
 from common.errors import GaiaError, InvalidInput, NotFound
 from common.names import check_name
 from environments.drivers.git import GitError
-from environments.drivers.source import git_identity, resolve_source
+from environments.drivers.source import resolve_source
 from tests.environments.drivers.repositories import git, make_repository
 
 
@@ -146,12 +146,6 @@ def test_a_partial_clone_is_refused(repository: Path, tmp_path: Path) -> None:
     git(tmp_path, "clone", "-q", "--filter=blob:none", f"file://{repository}", tmp_path / "partial")
     with pytest.raises(InvalidInput, match="partial clone"):
         resolve_source("partial", tmp_path)
-
-
-def test_the_author_is_what_git_would_use_there(repository: Path) -> None:
-    git(repository, "config", "user.email", "local@example.org")
-    identity = git_identity(repository)
-    assert (identity.name, identity.email) == ("Ada", "local@example.org")
 
 
 def test_nothing_is_written_into_the_source(repository: Path, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from common.errors import Conflict, InvalidInput, NotFound
-from environments.drivers.stage_files import SCRIPTS, Report, ensure, stage_paths, stage_start
+from environments.drivers.launching import stage_paths, stage_start
+from environments.drivers.stage_files import SCRIPTS, Report, ensure
 from processes.drivers.shim import shim_path
 from tests.environments.drivers.repositories import commit, git, layout_of, snapshot_of
 

@@ -33,7 +33,7 @@ def tmux(server: TmuxServer, text: str) -> subprocess.CompletedProcess[bytes]:
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(TEXT, min_size=1, max_size=20))
 def test_any_text_comes_back_to_the_byte(server: TmuxServer, start: Start, tmux_dir: Path, texts: list[str]) -> None:
-    if not server.exists("a"):
+    if not server.snapshot().panes:
         start("a")
     files = [tmux_dir / f"buffer{index}" for index in range(len(texts))]
     done = tmux(

@@ -108,7 +108,6 @@ def test_it_agrees_with_libtmux(server: TmuxServer, tmux_dir: Path) -> None:
 
 def test_without_a_server_there_is_nothing(server: TmuxServer) -> None:
     assert server.snapshot() == tmux.Snapshot(None, ())
-    assert not server.exists("a")
     assert server.kill(["@1"]) == ("@1",)
     with pytest.raises(NoServer):
         server.objects()
@@ -149,7 +148,6 @@ def test_a_hung_server_is_an_error_and_not_an_empty_list(
         with pytest.raises(TmuxHung) as error:
             server.snapshot()
         for act in (
-            lambda: server.exists("a"),
             lambda: server.capture("%0"),
             lambda: server.send_keys("%0", "x"),
             lambda: server.kill(["%0"]),
@@ -267,7 +265,7 @@ def test_copy_mode_and_viewers_are_reported(server: TmuxServer, start: Start) ->
     raw(server, "copy-mode", "-t", "=a:")
     assert pane_of(server, "a").in_mode
     env = {"TERM": "screen", "PATH": os.environ["PATH"], "TMUX_TMPDIR": server.environment["TMUX_TMPDIR"]}
-    with attached(server.attach_argv("a"), env):
+    with attached(server.passthrough_argv(["attach-session", "-t", "=a"]), env):
         until(lambda: pane_of(server, "a").attached == 1)
     until(lambda: pane_of(server, "a").attached == 0)
 
