@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.home import gaia_home
 from gaia_site.cli import fast
 from gaia_site.cli.ground import furnished, ready, say
 
+if TYPE_CHECKING:
+    from processes.models import Process
+    from sessions.models import Session
+
 
 def down(arguments: Namespace) -> int:
     """Stop what GAIA started; with --all also sessions and what scripts launched. Returns: the exit code."""
     if not furnished() and not fast.endpoint() and not fast.daemon_runs():
-        return _told_down(arguments, [], _end_sessions_without_rows() if arguments.all else 0, [])
+        return _told_down(arguments, [], _end_sessions_without_rows() if arguments.all else 0, [], [])
     ready()
     from environments.reconcile import look_at_stages
     from gaia_site import platform
@@ -40,9 +44,8 @@ def down(arguments: Namespace) -> int:
         failures = [failure for failure in pool.map(_stop_one(stop_process), processes) if failure]
     fail_interrupted()
     ended = stop_everything() if arguments.all else 0
-    left = [process.owner for process in Process.objects.active().filter(node=node)]
-    left += [f"session/{name}" for name in Session.objects.live().values_list("name", flat=True)]
-    _told_down(arguments, [process.owner for process in processes], ended, left)
+    left = list(Process.objects.active().filter(node=node))
+    _told_down(arguments, processes, ended, left, list(Session.objects.live()))
     for failure in failures:
         say(failure)
     return 1 if failures else 0
@@ -70,19 +73,18 @@ def _end_sessions_without_rows() -> int:
     return end_server(gaia_home())
 
 
-def _told_down(arguments: Namespace, stopped: list[str], sessions: int, left: list[str]) -> int:
+def _told_down(
+    arguments: Namespace, stopped: list[Process], ended: int, left: list[Process], sessions: list[Session]
+) -> int:
     if arguments.json:
-        print(json.dumps({"stopped": stopped, "sessions_ended": sessions, "left_running": left}))
+        keys = [process.owner for process in left] + [session.key for session in sessions]
+        facts = {"stopped": [process.owner for process in stopped], "sessions_ended": ended, "left_running": keys}
+        print(json.dumps(facts))
         return 0
-    print(
-        "GAIA is down."
-        + (f" Stopped {len(stopped)} processes" if stopped else "")
-        + (f" and {sessions} sessions." if sessions else "")
-    )
-    sessions_left = sum(name.startswith("session/") for name in left)
-    others = [name for name in left if not name.startswith("session/")]
-    if sessions_left:
-        print(f"  {sessions_left} sessions go on in tmux (gaia attach NAME; gaia down --all ends them)")
-    if others:
-        print(f"  still running: {', '.join(others)}")
+    done = [f"{count} {what}" for count, what in ((len(stopped), "processes"), (ended, "sessions")) if count]
+    print("GAIA is down." + (f" Stopped {' and '.join(done)}." if done else ""))
+    if sessions:
+        print(f"  {len(sessions)} sessions go on in tmux (gaia attach NAME; gaia down --all ends them)")
+    if left:
+        print(f"  still running: {', '.join(process.called for process in left)}")
     return 0

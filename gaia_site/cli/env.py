@@ -271,7 +271,7 @@ def _wait_until_ended(process: Any) -> None:
         if not process.active:
             return
         time.sleep(0.05)
-    raise Unavailable(f"{process.owner} is still {process.state}", fix="gaia env list shows when it changes.")
+    raise Unavailable(f"{process.called} is still {process.state}", fix="gaia env list shows when it changes.")
 
 
 def restore(arguments: Namespace) -> int:

@@ -239,6 +239,7 @@ def test_down_in_a_home_that_has_lost_its_database(gaia: Gaia, tmp_path: Path, w
     finally:
         subprocess.run([*tmux, "kill-server"], capture_output=True, timeout=30, check=False)
     assert not lost.root.exists(), "nothing is made for it"
+    assert gaia("down", "--all", GAIA_HOME=str(lost.root)) == "GAIA is down.\n"
 
 
 def test_a_console_that_others_reach_is_warned_of_in_one_line(gaia: Gaia) -> None:
