@@ -16,6 +16,7 @@ from common.errors import InvalidInput
 from environments.actions.stages import find_environment
 from sessions.actions import control, start
 from sessions.configured import fleet
+from sessions.models import Session
 from sessions.overview import describe, groups_overview, past_sessions, sessions_overview
 from sessions.states import SESSION_TERMINAL, Runs, SessionState
 
@@ -23,6 +24,12 @@ _ENDED = "ended"
 _FILTERS = ("group", "provider", "state")
 _STATES = (*SessionState.values, _ENDED)
 _NAME = OpenApiParameter("id", str, OpenApiParameter.PATH, description="The session's name")
+_LIFE = OpenApiParameter(
+    "life", int, description="Its id: this life is meant, and no later one that has the name by now"
+)
+_IDEMPOTENCY = OpenApiParameter(
+    "Idempotency-Key", str, OpenApiParameter.HEADER, description="Repeating a request with it types nothing twice"
+)
 
 
 class SessionSerializer(serializers.Serializer[dict[str, Any]]):
@@ -135,15 +142,15 @@ class SessionViewSet(ViewSet):
         session = start.create(wanted.pop("name"), environment=find_environment(name) if name else None, **wanted)
         return Response(describe(session), status=status.HTTP_201_CREATED)
 
-    @extend_schema(responses=SessionSerializer, parameters=[_NAME])
+    @extend_schema(responses=SessionSerializer, parameters=[_NAME, _LIFE])
     def retrieve(self, request: Request, pk: str) -> Response:
         """One session; the newest past one when none of that name lives."""
-        return Response(describe(control.find(pk)))
+        return Response(describe(_find(request, pk)))
 
-    @extend_schema(responses={204: OpenApiResponse(description="It is ended")}, parameters=[_NAME])
+    @extend_schema(responses={204: OpenApiResponse(description="It is ended")}, parameters=[_NAME, _LIFE])
     def destroy(self, request: Request, pk: str) -> Response:
         """End a session and what runs in it."""
-        control.stop([control.find(pk)])
+        control.stop([_find(request, pk)])
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     @extend_schema(responses=GroupSerializer(many=True), filters=False)
@@ -169,18 +176,21 @@ class SessionViewSet(ViewSet):
         return Response({"stopped": start.stop_fleet(**body.validated_data)})
 
     @extend_schema(
-        request=SendKeysSerializer, responses={204: OpenApiResponse(description="It was typed")}, parameters=[_NAME]
+        request=SendKeysSerializer,
+        responses={204: OpenApiResponse(description="It was typed")},
+        parameters=[_NAME, _LIFE, _IDEMPOTENCY],
     )
     @action(detail=True, methods=["post"], url_path="send-keys")
     def send_keys(self, request: Request, pk: str) -> Response:
         """Type text, or press one named key."""
         body = SendKeysSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        session, wanted = control.find(pk), body.validated_data
+        session, wanted = _find(request, pk), body.validated_data
+        repeated = request.headers.get("Idempotency-Key")
         if "key" in wanted:
-            control.send_key(session, wanted["key"])
+            control.send_key(session, wanted["key"], idempotency_key=repeated)
         elif "text" in wanted:
-            control.send_keys(session, wanted["text"], enter=wanted["enter"])
+            control.send_keys(session, wanted["text"], enter=wanted["enter"], idempotency_key=repeated)
         else:
             raise InvalidInput("there is nothing to send", fix='Send {"text": "…"} or {"key": "Enter"}.')
         return Response(status=status.HTTP_204_NO_CONTENT)
@@ -190,6 +200,7 @@ class SessionViewSet(ViewSet):
         filters=False,
         parameters=[
             _NAME,
+            _LIFE,
             OpenApiParameter("lines", int, description="Scrollback lines to add"),
             OpenApiParameter("ansi", bool),
         ],
@@ -201,7 +212,14 @@ class SessionViewSet(ViewSet):
         if not (lines.isascii() and lines.isdigit() and len(lines) < 10):
             raise InvalidInput(f"lines must be a whole number, 0 to {control.MAX_LINES}, not {lines[:40]!r}")
         ansi = request.query_params.get("ansi", "").lower() in {"1", "true", "yes"}
-        return Response({"text": control.capture(control.find(pk), lines=int(lines), ansi=ansi)})
+        return Response({"text": control.capture(_find(request, pk), lines=int(lines), ansi=ansi)})
+
+
+def _find(request: Request, name: str) -> Session:
+    life = request.query_params.get("life")
+    if life is not None and not (life.isascii() and life.isdigit() and len(life) < 19):
+        raise InvalidInput(f"life must be the id of a session, not {life[:40]!r}")
+    return control.find(name, life=None if life is None else int(life))
 
 
 router = SimpleRouter()

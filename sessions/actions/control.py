@@ -24,19 +24,26 @@ MAX_LINES = 50_000
 _LONGEST_ENTER_DELAY_S = 0.5  # for an agent whose provider's file is gone or has a mistake
 
 
-def find(name: str) -> Session:
+def find(name: str, *, life: int | None = None) -> Session:
     """The live session of that name, here or as tmux calls it now, or else its newest past life.
+
+    Args:
+        life: id of the one that is meant, over or not.
 
     Raises: NotFound.
     """
     sessions = Session.objects.select_related("environment")
-    session = (
-        sessions.live().filter(name=name).first()
-        or sessions.live().filter(tmux_name=name).first()
-        or sessions.filter(name=name).order_by("-id").first()
-    )
+    if life is not None:
+        session = sessions.filter(Q(name=name) | Q(tmux_name=name), pk=life).first()
+    else:
+        session = (
+            sessions.live().filter(name=name).first()
+            or sessions.live().filter(tmux_name=name).first()
+            or sessions.filter(name=name).order_by("-id").first()
+        )
     if session is None:
-        raise NotFound(f"there is no session {name!r}", fix="gaia session list shows them.", name=name)
+        which = "" if life is None else f" with the id {life}"
+        raise NotFound(f"there is no session {name!r}{which}", fix="gaia session list shows them.", name=name)
     return session
 
 
@@ -69,10 +76,13 @@ def pane_of(session: Session) -> PaneFacts:
     Raises: Conflict when the session has ended or tmux no longer has it; TmuxError.
     """
     if not session.live:
+        again = Session.objects.live().filter(name=session.name).exists()
         raise Conflict(
             f"session {session.name} is {session.get_state_display().lower()}",
             meaning=session.problem,
-            fix=f"Start it again: gaia session start {session.name}.",
+            fix=f"{session.name} runs again: ask for it by its name alone."
+            if again
+            else f"Start it again: gaia session start {session.name}.",
             state=session.state,
         )
     pane = tmux_server().snapshot().by_gaia_id().get(session.gaia_id)

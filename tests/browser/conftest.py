@@ -133,7 +133,7 @@ class Visit:
 
     def hears(self, message: ConsoleMessage) -> None:
         # a screen that is read in the moment its session ends is refused, which the page then shows
-        ended = "409" in message.text and str(message.location.get("url", "")).endswith("/capture/")
+        ended = "409" in message.text and "/capture/?life=" in str(message.location.get("url", ""))
         if message.type in {"error", "warning"} and not ended:
             self.complaints.append(f"{message.type}: {message.text} {message.location}")
 
