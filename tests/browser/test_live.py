@@ -135,3 +135,24 @@ def test_our_script_is_small(path: str, visit: Callable[..., Visit]) -> None:
     )
     assert len(sizes) >= 5
     assert sum(sizes) < 150_000
+
+
+def test_the_page_of_a_session_that_is_over_becomes_another_page(demo: Demo, visit: Callable[..., Visit]) -> None:
+    """Its screen and the buttons go by themselves, and the screen of one that has its name now is not shown there."""
+    sessions = "/api/orchestration/sessions/"
+    first = demo.api(sessions, name="short-lived")["id"]
+    try:
+        demo.api(f"{sessions}short-lived/send-keys/", text="echo first-$((40 + 2))")
+        page = visit().go(f"/admin/gaia_sessions/session/{first}/change/")
+        expect(page.locator("[data-screen]")).to_contain_text("first-42")
+        demo.gaia("session", "destroy", "short-lived")
+        demo.api(sessions, name="short-lived")
+        demo.api(f"{sessions}short-lived/send-keys/", text="echo second-$((40 + 2))")
+        expect(page.get_by_text("It has no screen any more")).to_be_visible()
+        expect(page.locator("[data-screen], #prompt, [data-press]")).to_have_count(0)
+        expect(page.get_by_role("button", name="Stop…")).to_have_count(0)
+        expect(page.locator("[data-over]")).to_contain_text("This session is over")
+        page.get_by_role("link", name="short-lived runs again.").click()
+        expect(page.locator("[data-screen]")).to_contain_text("second-42")
+    finally:
+        demo.gaia("session", "destroy", "short-lived")
