@@ -54,8 +54,9 @@ class Rotation:
     def _logs(self) -> set[Path]:
         """Those in the home, the daemon's own among them, and those that live processes write elsewhere."""
         home = gaia_home()
-        written = Process.objects.active().filter(node=self._node).values_list("log", flat=True)
-        return {*home.logs.glob("*.log"), *home.processes.glob("*.log"), *(Path(path) for path in written)}
+        written = Process.objects.active().filter(node=self._node).values_list("log", "cwd")
+        elsewhere = {Path(log) for log, cwd in written if not _leads_out(Path(log), Path(cwd))}
+        return {*home.logs.glob("*.log"), *home.processes.glob("*.log"), *elsewhere}
 
     def _tell(self, path: Path, error: Exception) -> None:
         known = path in self._put_off
@@ -68,3 +69,8 @@ class Rotation:
                 "log.not_trimmed", subject=f"node/{self._node.name}", level=Level.WARNING,
                 message=f"A log grows and cannot be trimmed: {error}. {fix}".rstrip(), path=str(path),
             )  # fmt: skip
+
+
+def _leads_out(path: Path, cwd: Path) -> bool:
+    """Whether a link has come to lead out of a checkout: agents write there, and what it names is not ours to cut."""
+    return path.is_relative_to(cwd) and not path.resolve().is_relative_to(cwd.resolve())

@@ -149,6 +149,21 @@ def test_every_log_that_is_written_is_looked_at(node: Node, small: None, tmp_pat
 
 
 @pytest.mark.django_db
+def test_a_directory_that_leads_out_of_the_checkout_is_left_alone(
+    node: Node, small: None, tmp_path: Path, request_sh: Any
+) -> None:
+    checkout, elsewhere = tmp_path / "checkout", tmp_path / "elsewhere"
+    checkout.mkdir()
+    elsewhere.mkdir()
+    treasure = long_log(elsewhere / "qa.log")
+    (checkout / "logs").symlink_to(elsewhere)
+    request_sh("true", cwd=checkout, log_file=checkout / "logs" / "qa.log")
+    Rotation(node).turn()
+    assert list(elsewhere.iterdir()) == [treasure]
+    assert not Event.objects.filter(kind="log.not_trimmed").exists()
+
+
+@pytest.mark.django_db
 def test_one_that_cannot_be_trimmed_is_told_once_and_keeps_no_other_from_it(
     node: Node, small: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
