@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -23,6 +25,7 @@ from sessions.drivers.tmux import NewSession, TmuxHung
 from sessions.models import Session
 from sessions.overview import sessions_overview
 from sessions.states import SESSION_TERMINAL, SESSION_TRANSITIONS, Runs, SessionState
+from tests.live import ROOT
 from tests.sessions.by_hand import Tmux, install
 from tests.sessions.drivers.waiting import until
 
@@ -225,6 +228,25 @@ def _looked() -> bool:
     except TmuxHung:
         return False
     return True
+
+
+def test_a_terminal_with_another_socket_directory_sees_the_same_sessions(
+    transactional_db: None, acting: str, tmux: Tmux, tmp_path: Path
+) -> None:
+    """It would find no server, and take all of them for gone."""
+    session = start.create("mine")
+    environ = {**os.environ, "TMUX_TMPDIR": str(tmp_path)}
+    manage = [sys.executable, str(ROOT / "manage.py")]
+    subprocess.run([*manage, "group_status"], env=environ, check=True, timeout=60, stdout=subprocess.DEVNULL)
+    assert state_of("mine") == SessionState.RUNNING
+    listed = [*manage, "gaia", "tmux", "list-panes", "-a", "-F", "#{pane_pid}"]
+    said = subprocess.run(listed, env=environ, check=True, timeout=60, stdout=subprocess.PIPE, text=True)
+    assert said.stdout.split() == [str(session.pane_pid)]
+    started = subprocess.run(
+        [*manage, "start_sessions", "--group", "pr_review", "--json"], env=environ, timeout=60, stdout=subprocess.PIPE
+    )
+    assert started.returncode == 0
+    assert tmux.names() == ["mine", "pr_review1", "pr_review2", "pr_review3"]
 
 
 @pytest.mark.parametrize("count", [26, 500])
