@@ -9,7 +9,7 @@ from pathlib import Path
 
 from environments.actions import measured, record
 from environments.actions.scripts import follow_journal, look_for_ended
-from environments.drivers.stage_files import stage_paths
+from environments.drivers.launching import stage_paths
 from environments.drivers.status import status_many
 from environments.models import Environment, Stage
 from environments.states import ENVIRONMENT_ACTIVE, ENVIRONMENT_BUSY, EnvironmentState

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from django.contrib import admin
@@ -21,6 +20,7 @@ from events.console.verbs import done
 from events.models import Event
 from processes.actions.logs import read_end
 from processes.actions.operations import request_cancel
+from processes.actions.traces import trace
 from processes.models import Node, Operation, PortLease, Process
 from processes.states import PROCESS_ACTIVE, OperationState, Origin, ProcessState
 
@@ -246,7 +246,8 @@ class ProcessAdmin(ConsoleAdmin):
 
     def log_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """The last lines it wrote, as `{"text": …}`."""
-        return JsonResponse({"text": read_end(Path(self.find(request, pk).log), _LOG_LINES)})
+        process = self.find(request, pk)
+        return JsonResponse({"text": read_end(trace(process, process.log), _LOG_LINES)})
 
 
 @admin.register(PortLease)

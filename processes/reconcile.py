@@ -24,6 +24,7 @@ from events.models import Level
 from processes.actions import harvest, nodes, operations, stopping
 from processes.actions import processes as actions
 from processes.actions.harvest import Found, identity_of
+from processes.actions.traces import check_traces
 from processes.drivers import ports, spawn, stop
 from processes.drivers.liveness import Identity
 from processes.drivers.spawn import Spawned
@@ -151,6 +152,7 @@ class ProcessReconciler:
 
     def _start(self, process: Process) -> None:
         try:
+            check_traces(process)
             if process.port is not None and (holder := ports.holder(process.port)) is not None:
                 raise GaiaError(f"port {process.port} is taken by {ports.describe(holder)}")
             spawned = spawn.spawn(

@@ -15,9 +15,9 @@ from environments.actions import record
 from environments.actions.salvages import describe
 from environments.actions.stages import notice_scripts
 from environments.drivers.checkout import inspect
+from environments.drivers.launching import stage_paths
 from environments.drivers.partial import cannot_write
 from environments.drivers.salvage import salvage
-from environments.drivers.stage_files import stage_paths
 from environments.drivers.trash import move_to_trash
 from environments.models import Environment
 from environments.signals import environment_removing
@@ -65,7 +65,7 @@ def _stages_ended(environment: Environment) -> Iterator[None]:
             for process in Process.objects.active().filter(owner=stage.owner):
                 stop_process(process)
             lock = stage_paths(Path(environment.path), stage.name).lock
-            if lock.exists():
+            if lock.is_file():  # not the null device, where the traces of a checkout lead that were turned outwards
                 locks.enter_context(file_lock(lock, what=stage.called))
         yield
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from common.locks import lock_held
-from environments.drivers.stage_files import StagePaths, stage_paths
+from environments.drivers.launching import StagePaths, stage_paths
 from environments.models import Stage
 from processes.actions.harvest import harvest_if_gone
 from processes.actions.processes import record_exit, record_script_start

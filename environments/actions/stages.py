@@ -10,12 +10,13 @@ from common.locks import lock_held
 from common.run import CommandFailed, run
 from environments.actions.scripts import follow_journal
 from environments.drivers.health import answers
-from environments.drivers.stage_files import StageStart, stage_paths, stage_start
+from environments.drivers.launching import StageStart, stage_paths, stage_start
 from environments.models import Environment, Stage
 from environments.states import ENVIRONMENT_ACTIVE, STAGE_NAMES, EnvironmentState
 from processes.actions.nodes import ensure_node
 from processes.actions.ports import check_listening
 from processes.actions.processes import request_start, request_stop
+from processes.actions.traces import trace
 from processes.drivers.logs import tail
 from processes.models import Process
 from processes.reconcile import environment_of
@@ -165,7 +166,7 @@ def _checked_start(stage: Stage) -> StageStart:
 
 def _ended(stage: Stage, process: Process) -> GaiaError:
     how = process.problem or f"it ended with exit code {process.exit_code}"
-    said = tail(Path(process.log), _SHOWN_LINES).rstrip()
+    said = tail(trace(process, process.log), _SHOWN_LINES).rstrip()
     return GaiaError(
         f"{stage.called} did not start: {how}",
         meaning=f"The last lines of its log:\n{said}" if said else "Its log is empty.",

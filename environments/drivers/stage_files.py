@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 import re
 import shlex
 import sqlite3
@@ -18,12 +17,14 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from common.errors import Conflict, InvalidInput, NotFound
+from common.errors import Conflict, InvalidInput
 from common.files import managed_block
 from environments.drivers import gaia_yaml
 from environments.drivers.git import checkout
+from environments.drivers.launching import require_inside
 from environments.drivers.partial import cannot_write
-from environments.drivers.stage_env import assignments, read_assignments, read_dotenv, read_text, stage_variables
+from environments.drivers.stage_env import assignments, read_text, stage_variables
+from environments.drivers.writing import UNFINISHED, put, put_if_changed
 from processes.drivers.shim import shim_path
 
 SCRIPTS = ("launch.sh", "stop.sh", "status.sh", "sync.sh")
@@ -31,7 +32,6 @@ _SHIPPED = Path(__file__).resolve().parent.parent / "scripts"
 _STAMP = re.compile(r"^# gaia-script sha256:(?P<digest>[0-9a-f]{64}).*\n", re.MULTILINE)
 _STAMP_TEXT = "# gaia-script sha256:{} (edit this file and GAIA leaves it alone)\n"
 _SQLITE_MAGIC = b"SQLite format 3\0"
-_UNFINISHED = ".gaia-unfinished"  # how files end that are being written: a kill leaves them behind
 
 
 @dataclass(frozen=True)
@@ -72,29 +72,6 @@ class Report:
         return bool(self.created or self.repaired)
 
 
-@dataclass(frozen=True)
-class StagePaths:
-    """Where a stage leaves its traces, whether the daemon or `launch.sh` started it."""
-
-    log: Path
-    lock: Path
-    journal: Path
-
-
-@dataclass(frozen=True)
-class StageStart:
-    """Everything needed to start a stage, the same for the daemon and for `launch.sh`."""
-
-    argv: tuple[str, ...]
-    cwd: Path
-    env: dict[str, str]
-    log: Path
-    lock: Path
-    journal: Path
-    port: int
-    health_path: str
-
-
 def ensure(path: Path, layout: Layout) -> Report:
     """Bring what GAIA keeps in a checkout into order; changes nothing that is in order.
 
@@ -107,65 +84,6 @@ def ensure(path: Path, layout: Layout) -> Report:
         raise cannot_write(path, error) from error
 
 
-def stage_paths(path: Path, stage: str) -> StagePaths:
-    """Where to look for a stage's traces; reads one small file and never fails."""
-    file = path / ".gaia/stages" / f"{stage}.env"
-    names = [f"logs/{stage}.log", f".gaia/stages/{stage}.log"]
-    with suppress(OSError, ValueError, KeyError):
-        names.insert(0, read_assignments(file)["LOG_FILE"])
-    # agents work here and can write these files: a log that leads out of the checkout is never read or written
-    log = next((path / name for name in names if _stays_inside(path, name)), Path(os.devnull))
-    return StagePaths(log, file.with_suffix(".lock"), file.with_suffix(".journal"))
-
-
-def _stays_inside(path: Path, name: str) -> bool:
-    """Whether a name, its symlinks followed, lies in the checkout."""
-    try:
-        return (path / name).resolve().is_relative_to(path.resolve())
-    except (OSError, RuntimeError):  # a loop of symlinks
-        return False
-
-
-def stage_start(path: Path, stage: str) -> StageStart:
-    """How a stage is started now; a changed `gaia.yaml` is taken over first.
-
-    Raises: NotFound when the checkout has no such stage; InvalidInput for a bad gaia.yaml.
-    """
-    file = path / ".gaia/stages" / f"{stage}.env"
-    try:
-        known = read_assignments(file)
-        base = {key: known[key] for key in ("GAIA_PROJECT", "GAIA_ENVIRONMENT", "PORT", "DATABASE_PATH", "LOG_FILE")}
-        port = int(base["PORT"])
-    except (OSError, KeyError, ValueError) as error:
-        raise NotFound(
-            f"{path.name} has no stage {stage!r}", fix="Repair it: gaia env setup", path=str(file)
-        ) from error
-    for name in (str(file.parent.relative_to(path)), base["DATABASE_PATH"]):
-        if not _stays_inside(path, name):
-            raise Conflict(
-                f"{name} of {path.name} leads out of the checkout",
-                meaning="A stage writes only into its own environment, so it was not started.",
-                fix="Remove the symlink or the changed line, then repair it: gaia env setup",
-                path=str(path / name),
-            )
-    variables = stage_variables(stage, base, gaia_yaml.read(path, stage))
-    with suppress(OSError):  # a full disk must not keep a stage from starting
-        _put_if_changed(file, assignments(variables).encode())
-    paths = stage_paths(path, stage)
-    env = {**read_dotenv(path / ".env.local"), **read_dotenv(path / ".gaia/env.local"), **variables}
-    env["DATABASE_PATH"] = str(path / variables["DATABASE_PATH"])
-    return StageStart(
-        argv=("/bin/sh", "-c", variables["COMMAND"]),
-        cwd=path,
-        env=env,
-        log=paths.log,
-        lock=paths.lock,
-        journal=paths.journal,
-        port=port,
-        health_path=variables["HEALTH_PATH"],
-    )
-
-
 @dataclass
 class _Furnisher:
     """One run of `ensure`."""
@@ -176,7 +94,7 @@ class _Furnisher:
     repaired: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    excluded: list[str] = field(default_factory=lambda: ["/.gaia/", f"*{_UNFINISHED}"])
+    excluded: list[str] = field(default_factory=lambda: ["/.gaia/", f"*{UNFINISHED}"])
 
     def run(self) -> Report:
         self.top = self.path.resolve()
@@ -193,6 +111,7 @@ class _Furnisher:
         scripts = {name: self._script_place(name) for name in SCRIPTS}
         stages = {name: self._stage_places(name, database) for name, (_, database) in self.layout.stages.items()}
         env_file = self._choose(".env.local", ".gaia/env.local")
+        self._require_inside(env_file, stages)
         self._put_excludes()
         self._remove_unfinished({self.path / name for name in (*scripts.values(), env_file, *sum(stages.values(), ()))})
         self._put_own_files()
@@ -204,6 +123,12 @@ class _Furnisher:
         return Report(tuple(self.created), tuple(self.repaired), tuple(self.kept), tuple(self.problems))
 
     # -- places
+
+    def _require_inside(self, env_file: str, stages: Mapping[str, tuple[str, str]]) -> None:
+        """What is opened or made must not lead out; other files are replaced, and with them the link."""
+        opened = [env_file, *(name for places in stages.values() for name in places)]
+        opened += [f".gaia/stages/{stage}.lock" for stage in stages]
+        require_inside(self.path, ".git/info", ".gaia/stages", *opened)
 
     def _tracked(self) -> set[str]:
         databases = [database for _, database in self.layout.stages.values()]
@@ -262,11 +187,11 @@ class _Furnisher:
         new = managed_block(old, "\n".join(sorted(self.excluded)))
         if new != old:
             self._note(".git/info/exclude", ">>> GAIA" in old)
-            _put(file, new.encode("utf-8", "surrogateescape"), _mode(file, 0o644))
+            put(file, new.encode("utf-8", "surrogateescape"), _mode(file, 0o644))
 
     def _remove_unfinished(self, files: set[Path]) -> None:
         for directory in {file.parent for file in files} | {self.path / ".gaia", self.path / ".gaia/stages"}:
-            for left in directory.glob(f".*{_UNFINISHED}"):
+            for left in directory.glob(f".*{UNFINISHED}"):
                 left.unlink(missing_ok=True)
 
     def _put_own_files(self) -> None:
@@ -283,7 +208,7 @@ class _Furnisher:
         new = managed_block(old, "\n".join(lines))
         if new != old:
             self._note(name, file.exists())
-            _put(file, new.encode("utf-8", "surrogateescape"), _mode(file, 0o600))
+            put(file, new.encode("utf-8", "surrogateescape"), _mode(file, 0o600))
 
     def _put_stage(self, stage: str, port: int, database: str, log: str) -> None:
         base = {
@@ -323,12 +248,12 @@ class _Furnisher:
             self.problems.append(f"{name} is not a SQLite database; it was left alone")
         if not magic:
             self._note(name, False)
-            _put(file, _empty_database(), 0o600)
+            put(file, _empty_database(), 0o600)
 
     def _put(self, name: str, data: bytes, mode: int) -> None:
         file = self.path / name
         existed = file.exists() or file.is_symlink()
-        if _put_if_changed(file, data, mode):
+        if put_if_changed(file, data, mode):
             self._note(name, existed)
 
     def _note(self, name: str, existed: bool) -> None:
@@ -367,32 +292,3 @@ def _mode(file: Path, otherwise: int) -> int:
         return file.stat().st_mode & 0o777
     except FileNotFoundError:
         return otherwise
-
-
-def _put_if_changed(file: Path, data: bytes, mode: int = 0o600) -> bool:
-    with suppress(FileNotFoundError):
-        if not file.is_symlink() and file.read_bytes() == data:
-            if file.stat().st_mode & 0o777 == mode:
-                return False
-            file.chmod(mode)
-            return True
-    _put(file, data, mode)
-    return True
-
-
-def _put(file: Path, data: bytes, mode: int) -> None:
-    """Write a whole file or none. Only what replaces a file is forced to disk: the rest can be made again."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=_UNFINISHED)
-    try:
-        with os.fdopen(handle, "wb") as new:
-            new.write(data)
-            if file.exists():
-                new.flush()
-                os.fsync(new.fileno())
-        os.chmod(name, mode)
-        os.replace(name, file)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(name)
-        raise

@@ -41,12 +41,12 @@ if os.fork() == 0:
 }
 
 # In a subshell, so that no variable of .env.local disturbs this script; what GAIA sets wins over it.
-run_command() ( # TOKEN JOURNAL ROOT
+run_command() ( # TOKEN JOURNAL ROOT STAGE_ENV LOG
     export_file .env.local
     export_file .gaia/env.local
     set -a
-    . "./$stage_env"
-    DATABASE_PATH=$3/$DATABASE_PATH GAIA_ATTEMPT_TOKEN=$1
+    . "./$4"
+    DATABASE_PATH=$3/$DATABASE_PATH LOG_FILE=$5 GAIA_ATTEMPT_TOKEN=$1
     detached sh .gaia/shim "$2" "$1" "$3" sh -c "$COMMAND"
 )
 
@@ -78,7 +78,7 @@ fi
 if port_taken "$PORT"; then
     fail 4 "Port $PORT of stage $stage is taken by $(port_holder "$PORT")." 'Stop that process and run this again.'
 fi
-run_command "$(new_token)" "$journal" "$root" </dev/null >>"$log" 2>&1
+run_command "$(new_token)" "$journal" "$root" "$stage_env" "$log" </dev/null >>"$log" 2>&1
 exec 9>&- # from here on only the stage itself holds the lock
 
 wait_for_answer

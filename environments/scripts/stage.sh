@@ -35,13 +35,53 @@ export_file() {
     done <"$1"
 }
 
+# Whether a name of this checkout, its symlinks followed, lies outside of it: agents work here, and can put links.
+leads_out() ( # NAME
+    place=$1
+    case /$place/ in */../*) return 0 ;; esac
+    if [ -L "$place" ] && [ ! -d "$place" ]; then
+        place=$(readlink -f -- "$place" 2>/dev/null) || return 0
+    fi
+    until [ -d "$place" ]; do # what is not there yet will be made in the directory above it
+        [ ! -L "$place" ] || return 0
+        case $place in
+            /*/*) place=${place%/*} ;;
+            /*) place=/ ;;
+            */*) place=${place%/*} ;;
+            *) place=. ;;
+        esac
+    done
+    place=$(CDPATH='' cd -P -- "$place" 2>/dev/null && pwd -P) || return 0
+    case $place/ in "$root"/*) return 1 ;; esac
+    return 0
+)
+
+refuse_outside() { # NAME...
+    for file in "$@"; do
+        ! leads_out "$file" || fail 4 "$file leads out of this checkout." \
+            'Remove the symlink or the changed line, then repair it: gaia env setup'
+    done
+}
+
+# Prints a variable of a stage. In a subshell: those that the project sets must not disturb this script's own.
+variable() ( # NAME
+    . "./$stage_env" # GAIA writes this file itself and quotes every value
+    eval "printf '%s\n' \"\$$1\""
+)
+
 # Sets the variables of a stage.
 load_stage() {
     case $1 in '' | *[!A-Za-z0-9_-]*) fail 2 "There is no stage '$1'." "Stages: $(stage_names | tr '\n' ' ')" ;; esac
     stage=$1 stage_env=.gaia/stages/$1.env lock=.gaia/stages/$1.lock journal=$root/.gaia/stages/$1.journal
     [ -f "$stage_env" ] || fail 2 "There is no stage '$1'." "Stages: $(stage_names | tr '\n' ' ')"
-    . "./$stage_env" # GAIA writes this file itself and quotes every value
-    log=$LOG_FILE url=http://127.0.0.1:$PORT
+    refuse_outside "$stage_env" "$lock" ".gaia/stages/$1.journal"
+    GAIA_PROJECT=$(variable GAIA_PROJECT) GAIA_ENVIRONMENT=$(variable GAIA_ENVIRONMENT)
+    PORT=$(variable PORT) HEALTH_PATH=$(variable HEALTH_PATH) url=http://127.0.0.1:$PORT
+    [ -n "$PORT" ] || fail 2 "$stage_env cannot be read." 'Repair it: gaia env setup'
+    refuse_outside "$(variable DATABASE_PATH)"
+    for log in "$(variable LOG_FILE)" "logs/$1.log" ".gaia/stages/$1.log" /dev/null; do
+        leads_out "$log" || break
+    done
 }
 
 # flock on fd 9, with -s for a look that disturbs nobody.

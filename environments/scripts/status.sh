@@ -30,12 +30,17 @@ case ${1:-} in
     --json) format=json ;;
     *) fail 2 "usage: ./status.sh [--json]" ;;
 esac
-separator=''
+separator='' result=0
 for name in $(stage_names); do
+    (load_stage "$name") || {
+        result=$?
+        continue
+    }
     if [ "$format" = json ] && [ -z "$separator" ]; then
         (load_stage "$name" && printf '{"project": "%s", "environment": "%s", "stages": [' "$GAIA_PROJECT" "$GAIA_ENVIRONMENT")
     fi
     line_of "$name" "$separator"
     separator=', '
 done
-[ "$format" = text ] || printf ']}\n'
+[ "$format" = text ] || [ -z "$separator" ] || printf ']}\n'
+exit "$result"

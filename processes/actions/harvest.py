@@ -11,6 +11,7 @@ from pathlib import Path
 
 from common.locks import lock_held
 from processes.actions import processes as actions
+from processes.actions.traces import trace
 from processes.drivers import journal, liveness, stop
 from processes.drivers.journal import Record
 from processes.drivers.liveness import Identity
@@ -46,7 +47,7 @@ def find_started(process: Process) -> Found:
 
     A running one becomes `running`. For one that has ended its pid is filled in, unsaved, and `harvest` is to follow.
     """
-    held = lock_held(Path(process.lock))
+    held = lock_held(trace(process, process.lock))
     record = _record(process)
     if record is None and not held:
         return Found.NOTHING
@@ -107,7 +108,7 @@ def harvest_if_gone(process: Process) -> bool:
 
 
 def _record(process: Process) -> Record | None:
-    path = Path(process.journal)
+    path = trace(process, process.journal)
     try:
         facts = path.stat()
     except OSError:

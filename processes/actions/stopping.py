@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from pathlib import Path
 
 from common.errors import GaiaError, Unavailable
 from events.models import Level
 from processes.actions import harvest
 from processes.actions import processes as actions
 from processes.actions.nodes import daemon_runs
+from processes.actions.traces import trace
 from processes.drivers import journal, ports, stop
 from processes.drivers.stop import StopReport
 from processes.models import Process
@@ -57,7 +57,7 @@ def finish(process: Process, report: StopReport, waited: int | None = None) -> N
     check_ended(process, report)
     code, source = waited, ExitSource.WAIT
     if code is None or code < 0:
-        record = journal.records(Path(process.journal)).get(process.token)
+        record = journal.records(trace(process, process.journal)).get(process.token)
         code = record.code if record else None
         source = ExitSource.JOURNAL if code is not None else ExitSource.UNKNOWN
     actions.record_exit(process, code, source, problem=_port_problem(process))

@@ -11,7 +11,14 @@
 # so that stopping whatever the caller belongs to does not stop this.
 # GAIA's daemon and the launch.sh of a checkout run this same file: plain POSIX sh (dash, busybox ash, bash).
 
+# Where the journal really lies. Its directory may be one that the command can write to, and put a symlink in its place:
+# what was checked before the start is not followed anywhere else at the end.
+place() {
+    CDPATH='' cd -P -- "${journal%/*}/" && pwd -P
+} 2>/dev/null
+
 note() {
+    [ ! -L "$journal" ] && [ "$(place)" = "$there" ] || return 0
     printf '%s %s %s\n' "$1" "$token" "$2" >>"$journal"
 } 2>/dev/null
 
@@ -28,7 +35,7 @@ main() {
         exit 64
     fi
     case $1 in /*) journal=$1 ;; *) journal=$PWD/$1 ;; esac
-    token=$2 cwd=$3
+    token=$2 cwd=$3 there=$(place)
     shift 3
     # Signals to the group are meant for the command; the shim stays to note how it ended. A handler (`:`) is reset
     # to the default in the command, whereas an ignored signal ('') would be ignored by the command as well.

@@ -267,3 +267,21 @@ def test_conftest_kills_what_is_left(place: Place, until: Until, reaped: Callabl
     daemon, command = until(lambda: place.pid_in("daemon")), until(lambda: place.pid_in("command"))
     place.kill_all()
     assert [liveness.identify(pid) for pid in (spawned.pid, daemon, command)] == [None, None, None]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("link", ["the directory", "the file"])
+def test_a_journal_that_the_command_turned_into_a_link_is_not_followed(
+    shell: list[str], place: Place, link: str
+) -> None:
+    notes, elsewhere = place.root / "notes", place.root / "elsewhere"
+    for directory in (notes, elsewhere):
+        directory.mkdir()
+    (elsewhere / "journal").write_text("theirs\n")
+    swap = {"the directory": "mv notes old; ln -s elsewhere notes", "the file": "ln -sf ../elsewhere/journal notes/"}
+
+    shim = Shim(shell, place)
+    assert shim.start("sh", "-c", f"{swap[link]}; exit 3", journal=str(notes / "journal")).wait(30) == 3
+
+    assert (notes / "journal").samefile(elsewhere / "journal"), "it does lead there"
+    assert (elsewhere / "journal").read_text() == "theirs\n"
