@@ -11,19 +11,21 @@
 # so that stopping whatever the caller belongs to does not stop this.
 # GAIA's daemon and the launch.sh of a checkout run this same file: plain POSIX sh (dash, busybox ash, bash).
 
-# Where the journal really lies. Its directory may be one that the command can write to, and put a symlink in its place:
-# what was checked before the start is not followed anywhere else at the end.
-place() {
-    CDPATH='' cd -P -- "${journal%/*}/" && pwd -P
-} 2>/dev/null
-
 note() {
-    [ ! -L "$journal" ] && [ "$(place)" = "$there" ] || return 0
     printf '%s %s %s\n' "$1" "$token" "$2" >>"$journal"
 } 2>/dev/null
 
+# Goes to where the journal really lies. Nothing here forks: a child would fall to a signal that this survives.
+go_to_journal() {
+    CDPATH='' cd -P -- "${journal%/*}/"
+} 2>/dev/null
+
+# The command may have been able to put a symlink in the place of the journal or its directory: what the caller looked at
+# before the start is not followed anywhere else.
 finish() {
-    note E "$1"
+    if go_to_journal && [ "$PWD" = "$there" ] && [ ! -L "$journal" ]; then
+        note E "$1"
+    fi
     exit "$1"
 }
 
@@ -35,13 +37,16 @@ main() {
         exit 64
     fi
     case $1 in /*) journal=$1 ;; *) journal=$PWD/$1 ;; esac
-    token=$2 cwd=$3 there=$(place)
+    case $3 in /*) cwd=$3 ;; *) cwd=$PWD/$3 ;; esac
+    token=$2
     shift 3
     # Signals to the group are meant for the command; the shim stays to note how it ended. A handler (`:`) is reset
     # to the default in the command, whereas an ignored signal ('') would be ignored by the command as well.
     trap : TERM INT HUP QUIT USR1 USR2
     GAIA_ATTEMPT_TOKEN=$token # what descendants are recognised by, even in a session of their own
     export GAIA_ATTEMPT_TOKEN
+    there=
+    go_to_journal && there=$PWD
     note S "$$"
     if ! CDPATH='' cd -- "$cwd"; then
         echo "gaia-shim: cannot enter the directory $cwd" >&2

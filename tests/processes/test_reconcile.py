@@ -87,7 +87,7 @@ def read_only() -> Iterator[None]:
 def full_journal(tmp_path: Path) -> Path:
     """A journal that no shim can write."""
     path = tmp_path / "journal"
-    path.symlink_to("/nonexistent/journal")
+    path.symlink_to(tmp_path / "gone" / "journal")
     return path
 
 

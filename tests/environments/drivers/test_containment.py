@@ -17,7 +17,7 @@ from environments.drivers.launching import stage_paths, stage_start
 from environments.drivers.stage_files import ensure
 from tests.environments.drivers.repositories import layout_of, snapshot_of
 
-SECRET = "S secret-token 1\nDATABASE_PATH=secret\n"
+SECRET = "S secret-token 1\nDATABASE_PATH=secret\nLOG_FILE=README.md\n"
 
 
 @pytest.fixture
@@ -195,6 +195,7 @@ def test_own_files_that_became_links(checkout: Path, outside: Path, name: str) -
     paths = stage_paths(checkout, "dev")
 
     assert all(stays_inside(checkout, path) for path in (paths.lock, paths.journal, paths.log))
+    assert paths.log == checkout / "logs/dev.log", "what the link leads to says nothing"
     refused(checkout, ".gaia/stages/dev.")
     assert snapshot_of(outside) == before
 
