@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -91,6 +91,19 @@ def client(operator: Operator) -> Client:
     from django.test import Client
 
     return Client(headers=operator.headers)
+
+
+@pytest.fixture
+def post(client: Client) -> Callable[..., Any]:
+    """Posts JSON to the API as an operator's program does; the answer."""
+    from events.models import Event
+
+    Event.objects.all().delete()
+
+    def send(path: str, **body: Any) -> Any:
+        return client.post(f"/api/environments/{path}", body, content_type="application/json")
+
+    return send
 
 
 def kill_everything_below(directory: Path) -> None:

@@ -21,6 +21,7 @@ from tests.live import ROOT
 if TYPE_CHECKING:  # Django is not set up yet when this is imported
     from common.home import Home
     from processes.models import Node, Process
+    from tests.processes.turns import Turn
 
 Until = Callable[[Callable[[], Any]], Any]
 
@@ -45,6 +46,30 @@ def node(db: None, acting: str) -> Node:
     from processes.actions.nodes import ensure_node
 
     return ensure_node()
+
+
+@pytest.fixture
+def turn(node: Node) -> Turn:
+    """A reconciler whose daemon is the test."""
+    from tests.processes.turns import Turn
+
+    return Turn(node)
+
+
+@pytest.fixture
+def successor(node: Node) -> Callable[[], Turn]:
+    """A reconciler that knows nothing, as that of a daemon after a kill -9."""
+    from tests.processes.turns import Turn
+
+    return lambda: Turn(node)
+
+
+@pytest.fixture
+def full_journal(tmp_path: Path) -> Path:
+    """A journal that no shim can write."""
+    path = tmp_path / "journal"
+    path.symlink_to(tmp_path / "gone" / "journal")
+    return path
 
 
 def kill_marked(tokens: set[str]) -> None:
