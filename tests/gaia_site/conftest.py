@@ -32,4 +32,10 @@ def cli(gaia: Gaia, tmp_path: Path) -> Iterator[CommandLine]:
         _STAMP[:] = [stamp.read_text()]
 
 
+@pytest.fixture
+def bare(tmp_path: Path) -> CommandLine:
+    """`./gaia` with a home that does not exist yet."""
+    return CommandLine(tmp_path, GAIA_HOME=str(tmp_path / "fresh" / "home"), GAIA_DATABASE_URL="")
+
+
 _STAMP: list[str] = []

@@ -5,8 +5,10 @@ Agents work in checkouts: they can edit what GAIA wrote there, and put symlinks 
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,10 @@ import pytest
 from common.containment import stays_inside
 from common.errors import Conflict
 from environments.drivers.launching import stage_paths, stage_start
-from environments.drivers.stage_files import ensure
-from tests.environments.drivers.repositories import layout_of, snapshot_of
+from environments.drivers.stage_files import Layout, ensure
+from tests.environments.conftest import kill_everything_below
+from tests.environments.drivers.repositories import snapshot_of
+from tests.environments.drivers.scripts import free_ports
 
 SECRET = "S secret-token 1\nDATABASE_PATH=secret\nLOG_FILE=README.md\n"
 
@@ -31,10 +35,23 @@ def outside(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def checkout(repository: Path) -> Path:
-    """A furnished one."""
-    ensure(repository, layout_of(repository))
-    return repository
+def checkout(repository: Path) -> Iterator[Path]:
+    """A furnished one; whatever runs in it is ended."""
+    furnish(repository)
+    yield repository
+    kill_everything_below(repository)
+
+
+@functools.cache
+def ports_of(checkout: Path) -> dict[str, int]:
+    """Ports of its own."""
+    return dict(zip(("dev", "qa", "staging"), free_ports(3), strict=True))
+
+
+def furnish(checkout: Path) -> None:
+    """Set it up, or repair it."""
+    stages = {name: (port, f"data/{name}/demo.db") for name, port in ports_of(checkout).items()}
+    ensure(checkout, Layout("demo", checkout.name, checkout, stages))
 
 
 def edit(checkout: Path, **changed: str) -> None:
@@ -116,7 +133,7 @@ def test_logs_that_became_a_link(checkout: Path, outside: Path, name: str) -> No
     finally:
         assert run(checkout, "stop.sh", "dev").returncode == 0
     assert (checkout / ".gaia/stages/dev.log").exists()
-    ensure(checkout, layout_of(checkout))
+    furnish(checkout)
     assert snapshot_of(outside) == before
 
 
@@ -167,7 +184,7 @@ def test_an_edited_name_of_the_database(checkout: Path, outside: Path, name: str
 
     refused(checkout, "")
 
-    ensure(checkout, layout_of(checkout))
+    furnish(checkout)
     assert stage_start(checkout, "dev").env["DATABASE_PATH"] == str(checkout / "data/dev/demo.db"), "it was repaired"
     assert snapshot_of(outside) == before
 
@@ -179,7 +196,7 @@ def test_a_database_that_became_a_link(checkout: Path, outside: Path, name: str)
 
     refused(checkout, "data/dev/demo.db")
 
-    ensure(checkout, layout_of(checkout))
+    furnish(checkout)
     assert stage_start(checkout, "dev").env["DATABASE_PATH"] == str(checkout / ".gaia/data/dev/demo.db")
     assert snapshot_of(outside) == before
 
@@ -228,7 +245,7 @@ def test_a_repair_writes_and_deletes_nothing_there(checkout: Path, outside: Path
     before = snapshot_of(outside)
 
     with pytest.raises(Conflict, match="leads out of the checkout") as error:
-        ensure(checkout, layout_of(checkout))
+        furnish(checkout)
 
     assert name in error.value.what
     assert snapshot_of(outside) == before
@@ -239,10 +256,10 @@ def test_a_repair_replaces_a_link_in_the_place_of_a_file_that_is_written_whole(c
         put_link(checkout / name, outside / "dev.env")
     before = snapshot_of(outside)
 
-    ensure(checkout, layout_of(checkout))
+    furnish(checkout)
 
     assert not (checkout / ".gaia/stages/dev.env").is_symlink()
-    assert stage_start(checkout, "dev").port == 18081
+    assert stage_start(checkout, "dev").port == ports_of(checkout)["dev"]
     assert snapshot_of(outside) == before
 
 
@@ -259,7 +276,7 @@ def test_names_that_the_project_gives_its_variables_do_not_disturb_the_scripts(c
     names = ("lock", "log", "journal", "root", "stage", "url", "stage_env", "name", "file", "separator", "result")
     env = ", ".join(f"{name}: {outside / 'dev.log'}" for name in names)
     (checkout / "gaia.yaml").write_text(f"command: exec python3 .gaia/placeholder.py\nenv: {{{env}}}\n")
-    ensure(checkout, layout_of(checkout))
+    furnish(checkout)
     (checkout / ".env.local").write_text("".join(f"{name}={outside / 'dev.log'}\n" for name in names))
     before = snapshot_of(outside)
 

@@ -1,113 +1,23 @@
-"""Work is safe before a checkout goes, and comes back whole: by GAIA, and by plain git."""
+"""Work that is nowhere else is saved whole when a checkout goes, and its owner notices nothing."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from common.errors import Conflict, NotFound
-from environments.drivers.build import build_all
 from environments.drivers.git import GitError
-from environments.drivers.salvage import Salvage, Work, find_work, move_to_trash, restore, salvage
+from environments.drivers.salvage import Work, restore
 from tests.environments.drivers.repositories import (
     commit,
-    create_checkout,
     git,
     make_repository,
     snapshot_of,
-    source_of,
-    targets_in,
 )
-
-NOON = datetime(2025, 1, 31, 12, tzinfo=UTC)
-NAME = "demo-dev1-20250131T120000Z"
-
-
-class Environment:
-    """An environment with GAIA's files in it."""
-
-    def __init__(self, repository: Path, root: Path) -> None:
-        files = {
-            name: f"{name}\n" * 5 for name in ("staged", "both", "unstaged", "deleted", "removed", "mode", "old name")
-        }
-        commit(repository, files)
-        self.repository, self.root = repository, root
-        self.hub = root / "hub.git"
-        self.path = root / "demo-dev1"
-        self.directory = root / "salvage"
-        self.make()
-
-    def make(self) -> None:
-        built = build_all(source_of(self.repository), self.hub, targets_in(self.root, 1))[1]
-        assert built[0].error is None
-
-    def salvage(self) -> Salvage | None:
-        return salvage(self.path, self.hub, name="demo-dev1", directory=self.directory, now=NOON)
-
-    def clean(self) -> Salvage:
-        """Salvage and remove."""
-        found = self.salvage()
-        assert found is not None
-        move_to_trash(self.path, self.root / "trash", now=NOON)
-        return found
-
-    def work(self) -> Work:
-        return find_work(self.path, self.hub)
-
-    def make_a_mess(self) -> None:
-        """Every kind of uncommitted work there is."""
-        path = self.path
-        (path / "staged").write_text("staged\n")
-        (path / "both").write_text("first\n")
-        git(path, "add", "staged", "both")
-        (path / "both").write_text("second\n")
-        (path / "unstaged").write_text("unstaged\n")
-        (path / "deleted").unlink()
-        git(path, "rm", "-q", "removed")
-        (path / "mode").chmod(0o755)
-        git(path, "mv", "old name", "new name")
-        (path / "added").write_text("added\n")
-        git(path, "add", "added")
-        (path / "untracked.bin").write_bytes(bytes(range(256)) * 20)
-        (path / "run me").write_text("#!/bin/sh\n")
-        (path / "run me").chmod(0o755)
-        (path / "link").symlink_to("../elsewhere")
-        (path / "dir with space/ü").mkdir(parents=True)
-        (path / "dir with space/ü/with\nnewline").write_text("x")
-        (path / "-dash").write_text("x")
-        (path / "empty").write_text("")
-
-
-def picture(path: Path) -> dict[str, object]:
-    """What a person sees of the uncommitted work: status, staged and unstaged differences, files with their kind."""
-    files = {
-        name: (mode & 0o100111, content)
-        for name, (_, mode, _, content) in snapshot_of(path).items()
-        if not name.startswith((".git/", ".gaia", "data", "logs")) and not (path / name).is_dir()
-    }
-    return {
-        "status": git(path, "status", "--porcelain=v2", "--untracked-files=all", "-z"),
-        "staged": git(path, "diff", "--cached", "--binary"),
-        "unstaged": git(path, "diff", "--binary"),
-        "files": files,
-    }
-
-
-def run_command(command: str) -> None:
-    """What a person does with the lines that were printed: paste them into a shell, anywhere."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("GAIA")}
-    done = subprocess.run(["sh"], input=command, cwd="/", env=environ, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.fixture
-def environment(repository: Path, tmp_path: Path) -> Environment:
-    return Environment(repository, tmp_path / "it's a root")
+from tests.environments.drivers.salvages import NAME, Environment, picture, run_command
 
 
 def test_a_clean_checkout_has_nothing_to_lose(environment: Environment) -> None:
@@ -133,45 +43,6 @@ def test_work_is_counted(environment: Environment) -> None:
     assert work.unpushed == {"heads/env/dev1": commit_count}
     assert work.untracked == 6
     assert work.uncommitted == len(git(environment.path, "status", "--porcelain", "-uno", "--no-renames").splitlines())
-
-
-@pytest.mark.parametrize("how", ["git", "gaia"])
-def test_everything_comes_back(environment: Environment, how: str) -> None:
-    commit(environment.path, {"unpushed": "1"}, "mine")
-    sha = git(environment.path, "rev-parse", "HEAD")
-    environment.make_a_mess()
-    before = picture(environment.path)
-    found = environment.clean()
-    assert not environment.path.exists()
-    if how == "git":
-        run_command(found.restore_command)
-    else:
-        environment.make()
-        restored = restore(environment.path, environment.hub, found.name)
-        assert (restored.branches, restored.aside, restored.files) == (("env/dev1",), (), True)
-    assert git(environment.path, "rev-parse", "HEAD") == sha
-    assert git(environment.path, "symbolic-ref", "--short", "HEAD") == "env/dev1"
-    assert picture(environment.path) == before if how == "gaia" else same_work(environment.path, before)
-    assert git(environment.path, "stash", "list") == ""
-
-
-def same_work(path: Path, before: dict[str, object]) -> bool:
-    """As `picture`, without GAIA's own files, which plain git does not make."""
-    after = picture(path)
-    scripts = {"launch.sh", "stop.sh", "status.sh", "sync.sh", ".env.local"}
-    kept = {name: facts for name, facts in dict(before["files"]).items() if name not in scripts}  # type: ignore[call-overload]
-    assert after == {**before, "files": kept}
-    return True
-
-
-def test_the_command_works_on_an_environment_that_was_made_again(environment: Environment) -> None:
-    commit(environment.path, {"unpushed": "1"})
-    environment.make_a_mess()
-    before = picture(environment.path)
-    found = environment.clean()
-    environment.make()
-    run_command(found.restore_command)
-    assert picture(environment.path) == before
 
 
 def test_the_owner_notices_nothing_of_a_salvage(environment: Environment) -> None:
@@ -408,50 +279,3 @@ def test_a_lost_object_is_noticed(environment: Environment) -> None:
     (environment.path / ".git/objects" / blob[:2] / blob[2:]).unlink()
     with pytest.raises(GitError):
         environment.salvage()
-
-
-# -- restoring
-
-
-def test_a_checkout_with_work_of_its_own_is_not_mixed_up(environment: Environment) -> None:
-    (environment.path / "x").write_text("1")
-    found = environment.clean()
-    environment.make()
-    (environment.path / "mine").write_text("1")
-    with pytest.raises(Conflict, match="uncommitted work"):
-        restore(environment.path, environment.hub, found.name)
-    assert not (environment.path / "x").exists()
-
-
-def test_a_branch_that_has_gone_another_way_gets_the_work_beside_it(environment: Environment) -> None:
-    old = commit(environment.path, {"x": "1"})
-    found = environment.clean()
-    environment.make()
-    new = commit(environment.path, {"y": "1"})
-    restored = restore(environment.path, environment.hub, found.name)
-    assert restored.aside == (f"env/dev1-{NAME}",)
-    assert git(environment.path, "rev-parse", "env/dev1") == new
-    assert git(environment.path, "rev-parse", restored.aside[0]) == old
-
-
-def test_a_branch_made_anew_from_a_newer_base_goes_back(environment: Environment) -> None:
-    old = commit(environment.path, {"x": "1"})
-    found = environment.clean()
-    commit(environment.repository, {"newer": "1"})
-    environment.make()
-    assert restore(environment.path, environment.hub, found.name).branches == ("env/dev1",)
-    assert git(environment.path, "rev-parse", "HEAD") == old
-
-
-def test_files_that_do_not_fit_any_more_are_a_conflict(environment: Environment) -> None:
-    (environment.path / "unstaged").write_text("mine\n")
-    found = environment.clean()
-    create_checkout(environment.hub, environment.path, branch="env/other", base="main", timeout=60)
-    commit(environment.path, {"unstaged": "quite different\n"})
-    with pytest.raises(Conflict, match="do not fit"):
-        restore(environment.path, environment.hub, found.name)
-
-
-def test_an_unknown_salvage(environment: Environment) -> None:
-    with pytest.raises(NotFound):
-        restore(environment.path, environment.hub, "nothing-20250101T000000Z")

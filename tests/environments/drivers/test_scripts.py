@@ -4,128 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
 import signal
 import socket
 import subprocess
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from common.locks import lock_held
-from environments.drivers.build import build_all
 from environments.drivers.launching import stage_paths, stage_start
-from environments.drivers.stage_files import Layout, ensure
-from processes.drivers import journal
 from processes.drivers.liveness import identify
-from processes.drivers.spawn import Spec, spawn
-from processes.drivers.stop import stop
 from tests.environments.drivers.repositories import (
     commit,
-    eventually,
-    git,
-    make_repository,
-    source_of,
-    targets_in,
 )
-
-# Answers the health path like an application would, and writes down what it was given.
-_SERVER = """
-import http.server, json, os, sys
-json.dump(dict(os.environ), open("seen.json", "w"))
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200 if self.path == "/up" else 404)
-        self.end_headers()
-    def log_message(self, *args): pass
-http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
-"""
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on and that no outgoing connection is given."""
-    ports: list[int] = []
-    first = random.randrange(10_000, 30_000)
-    while len(ports) < count:
-        first += 1
-        with closing(socket.socket()) as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", first))
-            ports.append(first)
-    return ports
-
-
-class Checkout:
-    """A furnished checkout and its scripts."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.ports = dict(zip(("dev", "qa", "staging"), free_ports(3), strict=True))
-        self.furnish()
-
-    def furnish(self) -> None:
-        stages = {name: (port, f"data/{name}/demo.db") for name, port in self.ports.items()}
-        ensure(self.path, Layout("demo", self.path.name, self.path, stages))
-
-    def run(self, script: str, *args: str, code: int | None = 0, cwd: Path | None = None, **env: str) -> str:
-        """Run a script; returns stdout and stderr together."""
-        done = subprocess.run(
-            [self.path / script, *args],
-            cwd=cwd or self.path.parent,
-            env={**os.environ, **env},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        told = done.stdout + done.stderr
-        assert code is None or done.returncode == code, told
-        return told
-
-    def status(self) -> dict[str, dict[str, Any]]:
-        return {each["name"]: each for each in json.loads(self.run("status.sh", "--json"))["stages"]}
-
-    def pid(self, stage: str = "dev") -> int:
-        return int(self.status()[stage]["pid"])
-
-    def records(self, stage: str = "dev") -> list[journal.Record]:
-        return list(journal.records(stage_paths(self.path, stage).journal).values())
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Callable[..., Checkout]]:
-    """Makes a checkout; at the end everything that runs in it is killed."""
-    made: list[Checkout] = []
-
-    def build(name: str = "demo dev's 1", gaia_yaml: str | None = None) -> Checkout:
-        path = make_repository(tmp_path / name)
-        if gaia_yaml is not None:
-            (path / "server.py").write_text(_SERVER)
-            (path / "gaia.yaml").write_text(gaia_yaml)
-        made.append(Checkout(path))
-        return made[-1]
-
-    yield build
-    for checkout in made:
-        for stage in checkout.ports:
-            for record in checkout.records(stage):
-                if record.pid is not None and (identity := identify(record.pid)) is not None:
-                    held = lock_held(stage_paths(checkout.path, stage).lock)
-                    if held or record.code is None:
-                        stop(identity, token=record.token, grace=0)
-
-
-@pytest.fixture
-def demo(make: Callable[..., Checkout]) -> Checkout:
-    return make()
-
-
-def get(port: int, path: str = "/health") -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
-        return str(answer.read().decode())
+from tests.environments.drivers.scripts import Checkout, get
 
 
 def test_launch_status_stop(demo: Checkout) -> None:
@@ -265,89 +158,6 @@ def test_status_with_an_unknown_option(demo: Checkout) -> None:
     assert "usage" in demo.run("status.sh", "--jso", code=2)
 
 
-# -- stopping
-
-_STUBBORN = """command: |
-  trap '' TERM
-  (setsid sh -c 'trap "" TERM; sleep 301' &)
-  sh -c 'trap "" TERM; sleep 302' &
-  exec python3 .gaia/placeholder.py
-"""
-
-
-def test_stop_kills_what_does_not_end_with_all_it_started(make: Callable[..., Checkout]) -> None:
-    demo = make(gaia_yaml=_STUBBORN)
-    demo.run("launch.sh")
-    record = demo.records()[0]
-    before = carriers(record.token)
-    assert len(before) >= 5
-    told = demo.run("stop.sh", GAIA_STOP_GRACE="1")
-    assert "is killed" in told
-    assert "is stopped" in told
-    assert carriers(record.token) == []
-    assert demo.records()[0].code == 137, "the shim was left alive to note the end"
-
-
-def carriers(token: str) -> list[int]:
-    """Live processes with an attempt's token in their environment."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with suppress(OSError):
-                if token.encode() in (entry / "environ").read_bytes():
-                    found.append(int(entry.name))
-    return found
-
-
-def test_stop_asks_and_lets_the_command_end_by_itself(make: Callable[..., Checkout]) -> None:
-    demo = make(gaia_yaml="command: trap 'echo bye; exit 5' TERM; python3 .gaia/placeholder.py & wait\n")
-    demo.run("launch.sh")
-    demo.run("stop.sh")
-    assert "bye" in stage_paths(demo.path, "dev").log.read_text()
-    assert [record.code for record in demo.records()] == [5]
-
-
-def test_stop_never_signals_a_stranger_who_got_the_pid(demo: Checkout) -> None:
-    stranger = subprocess.Popen(["sleep", "300"], start_new_session=True)
-    try:
-        stage_paths(demo.path, "dev").journal.write_text(f"S script-old {stranger.pid}\n")
-        assert demo.run("stop.sh") == "Stage dev is not running.\n"
-        with open(stage_paths(demo.path, "dev").lock) as lock:
-            # held by somebody whose note is not there: still no reason to signal the last pid
-            subprocess.run(["flock", "-n", "9"], check=True, preexec_fn=lambda: os.dup2(lock.fileno(), 9), pass_fds=[9])
-            demo.run("stop.sh", code=1)
-            assert demo.status()["dev"]["pid"] is None
-        assert stranger.poll() is None
-    finally:
-        stranger.kill()
-        stranger.wait()
-
-
-def test_a_shim_that_was_killed_is_not_running(demo: Checkout) -> None:
-    demo.run("launch.sh")
-    record = demo.records()[0]
-    assert record.pid is not None
-    os.killpg(record.pid, signal.SIGKILL)
-    eventually(lambda: demo.status()["dev"]["state"] == "stopped", "the lock outlives the shim")
-    assert demo.run("stop.sh") == "Stage dev is not running.\n"
-    demo.run("launch.sh")
-    assert demo.pid() != record.pid
-
-
-def test_scripts_and_daemon_share_lock_and_journal(demo: Checkout) -> None:
-    start = stage_start(demo.path, "dev")
-    spawned = spawn(
-        Spec(start.argv, start.cwd, {**os.environ, **start.env}, start.log, start.lock, start.journal, "daemon-1")
-    )
-    port = demo.ports["dev"]
-    eventually(lambda: demo.status()["dev"]["health"] == 200, "the stage does not answer")
-    assert demo.pid() == spawned.pid
-    assert demo.run("launch.sh") == f"Stage dev is already running: http://127.0.0.1:{port} (pid {spawned.pid})\n"
-    demo.run("stop.sh")
-    assert journal.records(start.journal)["daemon-1"].code is not None
-    os.waitpid(spawned.pid, 0)
-
-
 # -- with fewer tools
 
 
@@ -399,75 +209,3 @@ def test_a_kept_script_leaves_gaias_beside_it(make: Callable[..., Checkout]) -> 
     demo.furnish()
     assert "Stage dev is running" in demo.run(".gaia/launch.sh")
     demo.run("stop.sh")
-
-
-# -- sync
-
-
-@pytest.fixture
-def synced(repository: Path, tmp_path: Path) -> Path:
-    """An environment whose hub is one commit ahead."""
-    root = tmp_path / "root"
-    build_all(source_of(repository), root / "hub.git", targets_in(root, 1))
-    commit(repository, {"shared.txt": "theirs\n"})
-    build_all(source_of(repository), root / "hub.git", targets_in(root, 1))
-    return root / "demo-dev1"
-
-
-def sync(path: Path, code: int) -> str:
-    done = subprocess.run([path / "sync.sh"], cwd="/", capture_output=True, text=True, timeout=60)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
-def test_sync_follows_and_then_has_nothing_to_do(synced: Path) -> None:
-    assert "has followed origin/main" in sync(synced, 0)
-    assert (synced / "shared.txt").read_text() == "theirs\n"
-    assert "has everything of origin/main" in sync(synced, 0)
-
-
-def test_sync_merges_own_commits(synced: Path) -> None:
-    commit(synced, {"mine.txt": "mine\n"})
-    assert "has merged origin/main" in sync(synced, 0)
-    assert (synced / "shared.txt").exists()
-    assert (synced / "mine.txt").exists()
-
-
-def test_sync_leaves_uncommitted_changes_alone(synced: Path) -> None:
-    (synced / "README.md").write_text("mine")
-    before = git(synced, "rev-parse", "HEAD")
-    assert "uncommitted changes" in sync(synced, 4)
-    assert (git(synced, "rev-parse", "HEAD"), (synced / "README.md").read_text()) == (before, "mine")
-
-
-def test_sync_does_not_mind_untracked_files_unless_they_are_in_the_way(synced: Path) -> None:
-    (synced / "shared.txt").write_text("mine")
-    sync(synced, 1)
-    assert (synced / "shared.txt").read_text() == "mine"
-    os.rename(synced / "shared.txt", synced / "other.txt")
-    sync(synced, 0)
-    assert (synced / "other.txt").read_text() == "mine"
-
-
-def test_sync_names_the_files_in_conflict_and_changes_nothing(synced: Path) -> None:
-    sha = commit(synced, {"shared.txt": "mine\n"})
-    told = sync(synced, 4)
-    assert "shared.txt" in told
-    assert "git merge origin/main" in told
-    assert git(synced, "status", "--porcelain") == ""
-    assert git(synced, "rev-parse", "HEAD") == sha
-
-
-def test_sync_stays_away_from_an_unfinished_merge_and_from_no_branch(synced: Path) -> None:
-    commit(synced, {"shared.txt": "mine\n"})
-    git(synced, "fetch", "-q")
-    git(synced, "merge", "origin/main", check=False)
-    assert "waits to be ended" in sync(synced, 4)
-    git(synced, "merge", "--abort")
-    git(synced, "checkout", "-q", "--detach")
-    assert "No branch" in sync(synced, 4)
-
-
-def test_sync_without_its_hub(synced: Path) -> None:
-    shutil.rmtree(synced.parent / "hub.git")
-    assert "could not be fetched" in sync(synced, 1)
