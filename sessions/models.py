@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from events.models import Stateful
 from sessions.querysets import SessionQuerySet
-from sessions.states import SESSION_ACTIVE, SESSION_TRANSITIONS, Runs, SendState, SessionState
+from sessions.states import SESSION_ACTIVE, SESSION_TRANSITIONS, Runs, SendOutcome, SessionState
 
 
 class Session(Stateful):
@@ -88,7 +88,7 @@ class Send(models.Model):
     session = models.ForeignKey(Session, on_delete=models.CASCADE, related_name="sends")
     actor = models.CharField(max_length=150)
     digest = models.CharField(max_length=64, help_text="Keyed digest of what was typed, which may be a password")
-    state = models.CharField(max_length=10, choices=SendState.choices, default=SendState.SENDING)
+    outcome = models.CharField(max_length=10, choices=SendOutcome.choices, default=SendOutcome.SENDING)
     problem = models.TextField(blank=True)
     created_at = models.DateTimeField(default=timezone.now, db_index=True)
 

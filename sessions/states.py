@@ -30,7 +30,7 @@ class Runs(TextChoices):
     SHELL = "shell", "Shell"
 
 
-class SendState(TextChoices):
+class SendOutcome(TextChoices):
     """What became of a text or key that was to be typed."""
 
     SENDING = "sending", "Sending"  # whoever is at it holds the session's keyboard; nobody does: nobody knows

@@ -20,7 +20,7 @@ from events.actor import current_actor
 from events.models import Level
 from sessions.drivers.tmux import NOTHING_WRITTEN, NotSubmitted, PaneFacts
 from sessions.models import Send, Session
-from sessions.states import SendState
+from sessions.states import SendOutcome
 
 LONGEST_KEY = 100  # characters
 KEPT = timedelta(days=1)
@@ -69,7 +69,7 @@ def type_once(
             _failed(session, keys, error, send)
             raise
         if send is not None:
-            Send.objects.filter(pk=send.pk).update(state=SendState.SENT)
+            Send.objects.filter(pk=send.pk).update(outcome=SendOutcome.SENT)
 
 
 def _keyboard(session: Session) -> AbstractContextManager[None]:
@@ -108,7 +108,7 @@ def _failed(session: Session, keys: Keys, error: GaiaError, send: Send | None) -
         if nothing:
             send.delete()
         else:
-            Send.objects.filter(pk=send.pk).update(state=SendState.UNSURE, problem=error.what)
+            Send.objects.filter(pk=send.pk).update(outcome=SendOutcome.UNSURE, problem=error.what)
 
 
 def _was_sent(key: str, session: Session, keys: Keys) -> bool:
@@ -121,7 +121,7 @@ def _was_sent(key: str, session: Session, keys: Keys) -> bool:
         return False
     if (send.session.name, send.actor, send.digest) != (session.name, current_actor(), _digest(keys)):
         raise _used(key)
-    if send.state == SendState.SENT:
+    if send.outcome == SendOutcome.SENT:
         return True
     raise Conflict(
         f"nobody knows whether this was typed into {session.name}",

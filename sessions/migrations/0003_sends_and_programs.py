@@ -29,7 +29,7 @@ class Migration(migrations.Migration):
                 ('key', models.CharField(max_length=100, unique=True)),
                 ('actor', models.CharField(max_length=150)),
                 ('digest', models.CharField(help_text='Keyed digest of what was typed, which may be a password', max_length=64)),
-                ('state', models.CharField(choices=[('sending', 'Sending'), ('sent', 'Sent'), ('unsure', 'Unsure')], default='sending', max_length=10)),
+                ('outcome', models.CharField(choices=[('sending', 'Sending'), ('sent', 'Sent'), ('unsure', 'Unsure')], default='sending', max_length=10)),
                 ('problem', models.TextField(blank=True)),
                 ('created_at', models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
                 ('session', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='sends', to='gaia_sessions.session')),

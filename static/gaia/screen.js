@@ -61,16 +61,17 @@ function startPrompt(form) {
   const box = form.querySelector("textarea");
   const told = document.getElementById("prompt-told");
   const say = (words, bad = false) => { told.textContent = words; told.classList.toggle("is-bad", bad); };
+  /** Returns null, or the problem. */
   const send = async (address, fields) => {
     try {
       say((await post(address, fields)).message + ` at ${clock()}`);
       const screen = document.querySelector("[data-screen]");
       for (const wait of AFTER_KEYS_MS) setTimeout(() => screen.dispatchEvent(new Event("gaia:look")), wait);
-      return true;
+      return null;
     } catch (problem) {
       say(`${problem.title}.`, true);
       tellProblem(problem);
-      return false;
+      return problem;
     }
   };
   form.addEventListener("submit", async (event) => {
@@ -78,7 +79,8 @@ function startPrompt(form) {
     event.stopPropagation();
     const text = box.value;
     box.value = "";
-    if (!(await send(form.action, { text, enter: "1" }))) box.value = text;
+    const failed = await send(form.action, { text, enter: "1" });
+    if (failed && failed.code !== "pane_not_submitted") box.value = text; // not what stands in the pane already
     box.focus();
   });
   box.addEventListener("keydown", (event) => {

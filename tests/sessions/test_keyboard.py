@@ -21,7 +21,7 @@ from events.models import Event
 from sessions.actions import control, start
 from sessions.drivers.tmux import NotSubmitted, PaneInMode
 from sessions.models import Send, Session
-from sessions.states import SendState
+from sessions.states import SendOutcome
 from tests.conftest import Operator
 from tests.live import ROOT, Web
 from tests.sessions.by_hand import Tmux, install
@@ -235,7 +235,7 @@ def test_what_was_written_without_its_enter_is_not_sent_again(db: None, make_age
         control.send_keys(mine, "once", idempotency_key="k")
     assert "the text was typed, but Enter was not pressed" in caught.value.meaning
     assert Event.objects.get(kind="session.keys_failed").message.endswith("but not the Enter that submits it")
-    assert Send.objects.get().state == SendState.UNSURE
+    assert Send.objects.get().outcome == SendOutcome.UNSURE
 
 
 def test_who_is_killed_while_typing_leaves_a_trace(transactional_db: None, make_agent: MakeAgent) -> None:

@@ -68,9 +68,9 @@ def test_a_program_ended_by_a_signal(db: None, acting: str, tmux: Tmux, agents: 
 def test_what_it_shows_and_does_is_followed(db: None, acting: str, tmux: Tmux, agents: Path) -> None:
     install(agents, "claude", r"printf '\033]2;thinking\007'; exec sleep 1000")
     start.start_fleet(only=["architect"])
-    until(lambda: reconcile.look() or control.find("architect").title == "thinking")
+    until(lambda: reconcile.look() or control.find("architect").command == "sleep")  # it comes after the title
     row = control.find("architect")
-    assert row.command == "sleep"
+    assert row.title == "thinking"
     assert str(row.pane_pid) == tmux("list-panes", "-t", "=architect:", "-F", "#{pane_pid}").strip()
 
 
