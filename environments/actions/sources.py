@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
-from common.errors import Conflict, InvalidInput, NotFound
+from common.errors import Conflict, GaiaError, InvalidInput, NotFound
 from common.names import check_name
 from common.redaction import mask_url
 from environments.actions.places import anchored
@@ -51,7 +51,7 @@ def choose_project(source: str | None, project: str | None, cwd: Path | None) ->
         known = _registered(project)
         if known is None and cwd is not None:
             found = _stood_in(cwd)
-            known = _of_place(found) if project is None else None
+            known = _of_place(found.path) if project is None else None
         elif known is None:
             raise _unclear(project)
         if known is not None:
@@ -62,6 +62,22 @@ def choose_project(source: str | None, project: str | None, cwd: Path | None) ->
     text = str(found.path or found.url)
     name = project or _name_for(text, found)
     return Choice(Project.objects.filter(name=name).first(), name, text, found.path)
+
+
+def stood_beside(project: str, cwd: Path) -> Path | None:
+    """The repository somebody stands in, when it is none of that project's: it may be the one they mean.
+
+    Args:
+        project: the registered one that was chosen because no other was named.
+    """
+    try:
+        found = resolve_source(".", cwd).path
+    except GaiaError:  # no repository, or one that could not be a source
+        return None
+    known = Project.objects.filter(name=project).first()
+    if known is None or found is None or str(found) == known.source or _of_place(found) is not None:
+        return None
+    return found
 
 
 def _registered(project: str | None) -> Project | None:
@@ -82,9 +98,9 @@ def _stood_in(cwd: Path) -> Source:
         raise
 
 
-def _of_place(found: Source) -> Project | None:
+def _of_place(place: Path | None) -> Project | None:
     """The project in one of whose environments somebody stands."""
-    environment = Environment.objects.filter(path=str(found.path), state__in=ENVIRONMENT_ACTIVE).first()
+    environment = Environment.objects.filter(path=str(place), state__in=ENVIRONMENT_ACTIVE).first()
     return environment.project if environment else None
 
 

@@ -33,6 +33,8 @@ def setup(arguments: Namespace) -> int:
         base_port=arguments.base_port,
         cwd=called_from(),
     )
+    if arguments.source is None and arguments.project is None:
+        _tell_the_other(plan.project)
     if arguments.dry_run:
         _print_plan(plan.as_dict(), as_json=arguments.json)
         return 0
@@ -46,6 +48,15 @@ def setup(arguments: Namespace) -> int:
     else:
         _told_setup(done.result, plan.as_dict(), took(done))
     return 0
+
+
+def _tell_the_other(project: str) -> None:
+    """Somebody who stands in another repository than the registered project may have meant that one."""
+    from environments.actions.sources import stood_beside
+
+    beside = stood_beside(project, called_from())
+    if beside is not None:
+        say(f"This is about the registered project {project}. For {beside}: gaia env setup --source {beside}")
 
 
 def _daemon_for(arguments: Namespace) -> bool:

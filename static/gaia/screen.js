@@ -80,7 +80,7 @@ function startPrompt(form) {
     const text = box.value;
     box.value = "";
     const failed = await send(form.action, { text, enter: "1" });
-    if (failed && failed.code !== "pane_not_submitted") box.value = text; // not what stands in the pane already
+    if (failed && !failed.type?.endsWith("#pane_not_submitted")) box.value = text; // not what stands in the pane already
     box.focus();
   });
   box.addEventListener("keydown", (event) => {

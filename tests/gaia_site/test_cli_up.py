@@ -158,11 +158,12 @@ def test_a_taken_port_names_its_holder(cli: CommandLine, gaia: Gaia) -> None:
 
 
 def test_environments_from_the_command_line(cli: CommandLine, tmp_path: Path, base_port: int) -> None:
-    source = tmp_path / "shop"
-    source.mkdir()
-    for words in (["init", "-q", "-b", "main"], ["commit", "-q", "--allow-empty", "-m", "First"]):
-        author = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
-        subprocess.run(["git", *author, *words], cwd=source, check=True, timeout=30)
+    source, other = tmp_path / "shop", tmp_path / "other"
+    for place in (source, other):
+        place.mkdir()
+        for words in (["init", "-q", "-b", "main"], ["commit", "-q", "--allow-empty", "-m", "First"]):
+            author = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
+            subprocess.run(["git", *author, *words], cwd=place, check=True, timeout=30)
     planned = cli("env", "setup", "--count", "2", "--base-port", str(base_port), "--dry-run", cwd=source)
     assert planned.lines[-1] == "Nothing was done (--dry-run)."
     detached = cli("env", "setup", "--base-port", str(base_port), "--detach", cwd=source)
@@ -170,6 +171,9 @@ def test_environments_from_the_command_line(cli: CommandLine, tmp_path: Path, ba
     made = cli("env", "setup", "--count", "2", "--base-port", str(base_port), cwd=source)
     assert made.code == 0, made
     assert cli("env", "setup", "--count", "2", "--json").data["created"] == []
+    beside = cli("env", "setup", "--count", "2", cwd=other)
+    assert f"For {other}: gaia env setup --source {other}" in beside.err
+    assert "--source" not in cli("env", "setup", "--count", "2", cwd=tmp_path / "shop-dev1").err
     listed = cli("env", "list")
     assert "✓ shop-dev2" in listed.out
     assert all(len(line) <= 80 for line in listed.lines)
