@@ -37,7 +37,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.browser)
             item.add_marker(pytest.mark.timeout(300))  # the first of a process starts the demo
-            item.add_marker(pytest.mark.xdist_group("browser"))  # one demo for all of them
 
 
 @dataclass(frozen=True)

@@ -228,18 +228,19 @@ def panes() -> list[str]:
 def test_down_in_a_home_that_has_lost_its_database(gaia: Gaia, tmp_path: Path, words: tuple[str, ...]) -> None:
     """Its tmux server is still there, and only --all ends it."""
     lost = Home(tmp_path / "lost")
+    environ = {"GAIA_HOME": str(lost.root), "GAIA_DATABASE_URL": ""}  # its database was a file in it
     tmux = ["tmux", "-L", lost.tmux_socket_name, "-f", "/dev/null"]
     try:
         for name in ("one", "two"):
             subprocess.run([*tmux, "new-session", "-d", "-s", name, "sleep 100"], check=True, timeout=30)
-        down = json.loads(gaia("down", *words, "--json", GAIA_HOME=str(lost.root)))
+        down = json.loads(gaia("down", *words, "--json", **environ))
         assert down == {"stopped": [], "sessions_ended": 2 if words else 0, "left_running": []}
         lives = subprocess.run([*tmux, "has-session"], capture_output=True, timeout=30, check=False).returncode == 0
         assert lives is not bool(words)
     finally:
         subprocess.run([*tmux, "kill-server"], capture_output=True, timeout=30, check=False)
     assert not lost.root.exists(), "nothing is made for it"
-    assert gaia("down", "--all", GAIA_HOME=str(lost.root)) == "GAIA is down.\n"
+    assert gaia("down", "--all", **environ) == "GAIA is down.\n"
 
 
 def test_a_console_that_others_reach_is_warned_of_in_one_line(gaia: Gaia) -> None:
