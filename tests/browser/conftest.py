@@ -73,15 +73,18 @@ class Demo:
 @pytest.fixture(scope="session")
 def demo() -> Iterator[Demo]:
     """GAIA with the demo, ended with everything it started."""
+    from tests.environments.places import free_ports
+
     home = Path(tempfile.mkdtemp(prefix="gaia-b-")).resolve()
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("GAIA_", "DJANGO_", "TMUX"))}
-    running = Demo(home, "", "", "", {**ours, "GAIA_HOME": str(home)})
-    try:
-        said = json.loads(running.gaia("up", "--demo", "--detach", "--json", "--port", str(_free_port())))
-        yield Demo(home, said["url"], said["password"], said["token"], running.environ)
-    finally:
-        running.gaia("down", "--all")
-        shutil.rmtree(home, ignore_errors=True)
+    with free_ports() as base:
+        running = Demo(home, "", "", "", {**ours, "GAIA_HOME": str(home), "GAIA_ENVIRONMENTS_BASE_PORT": str(base)})
+        try:
+            said = json.loads(running.gaia("up", "--demo", "--detach", "--json", "--port", str(_free_port())))
+            yield Demo(home, said["url"], said["password"], said["token"], running.environ)
+        finally:
+            running.gaia("down", "--all")
+            shutil.rmtree(home, ignore_errors=True)
 
 
 def _free_port() -> int:

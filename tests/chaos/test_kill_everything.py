@@ -123,7 +123,10 @@ class Chaos:
 
     def check(self) -> None:
         """Nothing is missing, nothing is there twice, everything is told."""
-        until(self.whole, 30)
+        try:
+            until(self.whole, 30)
+        except AssertionError as error:
+            raise AssertionError(self.broken()) from error
         assert self.picture() == self.before
         self.check_events()
 
@@ -136,6 +139,14 @@ class Chaos:
         own = {row.token for row in rows if row.owner.startswith(("gaia/", "operation/"))}
         shims = Counter(one.token for one in self.gaia.processes() if one.shim)
         return self.gaia.whole() and shims == Counter(own)
+
+    def broken(self) -> str:
+        """What there is, for whoever wants to know why it is not whole."""
+        rows = Process.objects.exclude(state__in=PROCESS_TERMINAL).order_by("id")
+        told = [f"{row.owner} attempt {row.attempt} {row.state} pid {row.pid} {row.token}" for row in rows]
+        found = [str(one) for one in self.gaia.processes()]
+        events = [f"{event.at:%T.%f} {event.kind} {event.message}" for event in Event.objects.order_by("-id")[:40]]
+        return "\n".join(["it is not whole", *told, *found, *reversed(events), self.gaia.logs()])
 
     def check_events(self) -> None:
         """None that was there is gone, and what each row says is what its events say."""
