@@ -1,5 +1,5 @@
 #!/bin/sh
-# Stops a stage of this environment with everything it started: ./stop.sh [dev|qa|staging|--all]
+# Stops a stage of this environment with everything it started, or all that run: ./stop.sh [dev|qa|staging]
 # Works with GAIA down. Exit codes: 0 stopped or was not running, 1 something is left, 2 no such stage.
 root=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P) || exit 1
 root=${root%/.gaia}
@@ -50,13 +50,18 @@ stop_stage() (
     printf 'Stage %s is stopped.\n' "$stage"
 )
 
-case ${1:-dev} in
+case ${1:---all} in
     --all | -a)
-        result=0
+        result=0 ended=
         for name in $(stage_names); do
-            stop_stage "$name" || result=$?
+            said=$(stop_stage "$name") || result=$?
+            case $said in
+                '' | *' is not running.') ;;
+                *) ended=yes && printf '%s\n' "$said" ;;
+            esac
         done
+        [ -n "$ended" ] || [ "$result" != 0 ] || printf 'No stage is running.\n'
         exit "$result"
         ;;
-    *) stop_stage "${1:-dev}" ;;
+    *) stop_stage "$1" ;;
 esac

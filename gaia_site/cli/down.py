@@ -81,10 +81,12 @@ def _told_down(
         facts = {"stopped": [process.owner for process in stopped], "sessions_ended": ended, "left_running": keys}
         print(json.dumps(facts))
         return 0
-    done = [f"{count} {what}" for count, what in ((len(stopped), "processes"), (ended, "sessions")) if count]
+    counts = (len(stopped), "process", "processes"), (ended, "session", "sessions")
+    done = [f"{count} {one if count == 1 else many}" for count, one, many in counts if count]
     print("GAIA is down." + (f" Stopped {' and '.join(done)}." if done else ""))
     if sessions:
-        print(f"  {len(sessions)} sessions go on in tmux (gaia attach NAME; gaia down --all ends them)")
+        noun = "1 session goes" if len(sessions) == 1 else f"{len(sessions)} sessions go"
+        print(f"  {noun} on in tmux (gaia attach NAME; gaia down --all ends them)")
     if left:
         print(f"  still running: {', '.join(process.called for process in left)}")
     return 0

@@ -123,8 +123,8 @@ class Chaos:
 
     def check(self) -> None:
         """Nothing is missing, nothing is there twice, everything is told."""
-        # A cluster that lost a child ends a moment after `gaia up` has seen it alive; after so many failures the daemon's
-        # next try is up to a minute away, and an operator who sees that does not wait for it.
+        # A cluster that lost a child ends a moment after `gaia up` has seen it alive. After so many failures the
+        # daemon's next try is up to a minute away, and an operator who sees that does not wait for it.
         with suppress(AssertionError):
             until(self.whole, 10)
         if not self.whole():

@@ -57,11 +57,19 @@ def test_stop_asks_and_lets_the_command_end_by_itself(make: Callable[..., Checko
     assert [record.code for record in demo.records()] == [5]
 
 
+def test_stop_without_a_name_stops_whatever_runs(demo: Checkout) -> None:
+    for stage in ("qa", "staging"):
+        demo.run("launch.sh", stage)
+    assert demo.run("stop.sh") == "Stage qa is stopped.\nStage staging is stopped.\n"
+    assert {each["state"] for each in demo.status().values()} == {"stopped"}
+    assert demo.run("stop.sh") == "No stage is running.\n"
+
+
 def test_stop_never_signals_a_stranger_who_got_the_pid(demo: Checkout) -> None:
     stranger = subprocess.Popen(["sleep", "300"], start_new_session=True)
     try:
         stage_paths(demo.path, "dev").journal.write_text(f"S script-old {stranger.pid}\n")
-        assert demo.run("stop.sh") == "Stage dev is not running.\n"
+        assert demo.run("stop.sh", "dev") == "Stage dev is not running.\n"
         with open(stage_paths(demo.path, "dev").lock) as lock:
             # held by somebody whose note is not there: still no reason to signal the last pid
             subprocess.run(["flock", "-n", "9"], check=True, preexec_fn=lambda: os.dup2(lock.fileno(), 9), pass_fds=[9])
@@ -79,7 +87,7 @@ def test_a_shim_that_was_killed_is_not_running(demo: Checkout) -> None:
     assert record.pid is not None
     os.killpg(record.pid, signal.SIGKILL)
     eventually(lambda: demo.status()["dev"]["state"] == "stopped", "the lock outlives the shim")
-    assert demo.run("stop.sh") == "Stage dev is not running.\n"
+    assert demo.run("stop.sh", "dev") == "Stage dev is not running.\n"
     demo.run("launch.sh")
     assert demo.pid() != record.pid
 
