@@ -70,6 +70,15 @@ def pytest_xdist_setupnodes() -> None:
         os.environ["GAIA_DATABASE_URL"] = _SERVER_URL
 
 
+# Whole command lines, set-ups and daemons: begun last, they would keep one worker busy while the others are done.
+_LONG = ("gaia_site/test_cli", "gaia_site/test_manage", "environments/test_", "processes/test_daemon", "events/test_")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long comes first."""
+    items.sort(key=lambda item: not any(part in item.nodeid for part in _LONG))
+
+
 def pytest_unconfigure() -> None:
     connections.close_all()
     _remove_home(os.getpid())
