@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests import database
+from tests import database, measuring
 
 if TYPE_CHECKING:
     from common.home import Home
@@ -99,6 +99,11 @@ def django_db_setup(django_db_blocker: Any, pytestconfig: pytest.Config) -> Iter
         TransactionTestCase._fixture_teardown = lambda self: own.restore()  # type: ignore[method-assign]
         yield
         own.drop()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _measuring() -> None:
+    measuring.take()
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.measuring import ENVIRON
+
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 90.0
 
@@ -66,7 +68,8 @@ class CommandLine:
     ) -> subprocess.Popen[str]:
         """Start it."""
         process = subprocess.Popen(
-            [ROOT / "gaia", *map(str, words)], cwd=cwd or self.cwd, env={**os.environ, **self.environ, **environ},
+            [ROOT / "gaia", *map(str, words)], cwd=cwd or self.cwd,
+            env={**os.environ, **ENVIRON, **self.environ, **environ},
             stdin=subprocess.DEVNULL if stdin is None else stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             encoding="utf-8", start_new_session=True,
         )  # fmt: skip
@@ -90,7 +93,7 @@ class Terminal:
     def __init__(self, gaia: CommandLine, words: tuple[str, ...], environ: dict[str, str]) -> None:
         self._own, theirs = pty.openpty()
         environ = {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40", **environ}
-        environment = {**os.environ, **gaia.environ, **environ}
+        environment = {**os.environ, **ENVIRON, **gaia.environ, **environ}
         self.process = subprocess.Popen(
             [ROOT / "gaia", *words], cwd=gaia.cwd, env=environment, stdin=theirs, stdout=theirs, stderr=theirs,
             start_new_session=True, encoding="utf-8", preexec_fn=_own_terminal,

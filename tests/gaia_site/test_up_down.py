@@ -167,8 +167,9 @@ def test_a_shim_that_is_killed(gaia: Gaia) -> None:
     until(lambda: settled(gaia))
     [web] = gaia.webs()
     os.kill(web.session, signal.SIGKILL)
-    until(lambda: settled(gaia) and gaia.webs() and web.pid not in {one.pid for one in gaia.webs()})
-    assert Process.objects.filter(owner=WEB).order_by("id")[0].state == ProcessState.LOST
+    until(Process.objects.filter(owner=WEB, state=ProcessState.LOST).exists)
+    until(lambda: settled(gaia))
+    assert web.pid not in {one.pid for one in gaia.webs()}
 
 
 def test_a_job_in_hand_is_finished_when_gaia_goes_down(gaia: Gaia, tmp_path: Path) -> None:
