@@ -61,4 +61,4 @@ class Stateful(models.Model):
     @property
     def key(self) -> str:
         """Subject of its events."""
-        raise NotImplementedError
+        raise NotImplementedError  # Django's models have a metaclass of their own, so this one can be no ABC

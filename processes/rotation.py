@@ -9,6 +9,7 @@ from pathlib import Path
 from django.conf import settings
 from django.utils import timezone
 
+from common.containment import stays_inside
 from common.errors import GaiaError
 from common.home import gaia_home
 from events import log
@@ -73,4 +74,4 @@ class Rotation:
 
 def _leads_out(path: Path, cwd: Path) -> bool:
     """Whether a link has come to lead out of a checkout: agents write there, and what it names is not ours to cut."""
-    return path.is_relative_to(cwd) and not path.resolve().is_relative_to(cwd.resolve())
+    return path.is_relative_to(cwd) and not stays_inside(cwd, path)
