@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 
 from common.home import gaia_home
+from tests import warm
 from tests.live import ROOT
 from tests.measuring import ENVIRON
 
@@ -70,9 +71,9 @@ class Gaia:
 
     def __call__(self, *words: str, code: int = 0, **environ: str) -> str:
         """Run a command of the CLI to its end. Returns: its standard output."""
-        process = self.begin(*words, **environ)
-        output, error = process.communicate(timeout=SECONDS)
-        assert process.returncode == code, f"{words} ended with {process.returncode}\n{output}\n{error}\n{self.logs()}"
+        done = warm.run(["-m", "gaia_site.cli", *words], cwd=ROOT, environ={**self.environ, **environ}, timeout=SECONDS)
+        output, error = done.stdout, done.stderr
+        assert done.returncode == code, f"{words} ended with {done.returncode}\n{output}\n{error}\n{self.logs()}"
         return output if code == 0 else output + error
 
     def up(self, *words: str, **environ: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 from django.db import connection
 
 from events.models import Event
@@ -74,9 +75,9 @@ def spawn_unnoticed(process: Process, **changes: Any) -> spawn.Spawned:
 
 
 def reap_one() -> bool:
-    """Reap a child; whether there are more."""
-    try:
-        os.waitpid(-1, 0)
-    except ChildProcessError:
-        return False
-    return True
+    """Reap a child with a session of its own, as all are that GAIA starts; whether there was one."""
+    for child in psutil.Process().children():
+        if os.getsid(child.pid) != os.getsid(0):
+            os.waitpid(child.pid, 0)
+            return True
+    return False

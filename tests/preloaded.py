@@ -1,0 +1,42 @@
+"""What `tests.warm` has in memory before it forks: libraries that ask for no settings when they are imported."""
+
+import argparse
+import asyncio
+import concurrent.futures
+import difflib
+import email.message
+import importlib.metadata
+import logging.config
+import multiprocessing.queues
+import multiprocessing.sharedctypes
+import runpy
+import socketserver
+import sqlite3
+import ssl
+import tempfile
+import tomllib
+import urllib.request
+import zoneinfo
+
+import channels.apps
+import coverage
+import csp.checks
+import django.contrib.admin
+import django.core.management
+import django.db.backends.sqlite3.base
+import django.template.defaulttags
+import django_filters
+import drf_spectacular.checks
+import git
+import psutil
+import psycopg
+import pydantic
+import yaml
+
+MODULES = (
+    argparse, asyncio, channels.apps, concurrent.futures, coverage, csp.checks, difflib, django.contrib.admin,
+    django.core.management, django.db.backends.sqlite3.base, django.template.defaulttags, django_filters,
+    drf_spectacular.checks, email.message, git, importlib.metadata, logging.config, multiprocessing.queues,
+    multiprocessing.sharedctypes, psutil, psycopg, pydantic, runpy, socketserver, sqlite3, ssl, tempfile, tomllib,
+    urllib.request, yaml, zoneinfo,
+)  # fmt: skip

@@ -1,0 +1,186 @@
+"""Python programs of GAIA's in processes of their own, without the 0.2 s in which Python loads Django.
+
+A server that has imported what GAIA stands on, and nothing of GAIA itself and no settings, forks a process for every
+start (`multiprocessing`'s fork server). From there on it is a process like any other: a session, an environment, a
+directory and descriptors of its own, GAIA's code and settings loaded from their beginning, an exit code or a signal.
+
+What Python reads before its first line - PYTHONIOENCODING, the locale - has been read when the server came up: a test
+of that, of a terminal or of `./gaia` itself starts the real thing.
+"""
+
+from __future__ import annotations
+
+import atexit
+import io
+import multiprocessing
+import os
+import runpy
+import selectors
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from multiprocessing.context import ForkServerProcess
+from multiprocessing.reduction import DupFd
+from pathlib import Path
+from typing import Any
+
+import coverage
+
+ROOT = Path(__file__).resolve().parents[1]
+_FORKS = multiprocessing.get_context("forkserver")
+_EARLY = ("PYTHON", "LC_", "LANG", "GAIA_PYTHON", "TZ")
+_FORKS.set_forkserver_preload(["tests.preloaded"])
+
+
+def possible(environ: Mapping[str, str]) -> bool:
+    """Whether these variables say nothing to Python, or to `./gaia`, before the first line of a program."""
+    return not any(name.startswith(_EARLY) for name in environ)
+
+
+def run(
+    words: Sequence[str | Path],
+    *,
+    cwd: Path,
+    environ: Mapping[str, str],
+    stdin: str | None = None,
+    timeout: float,
+) -> subprocess.CompletedProcess[str]:
+    """Run a Python program of this repository to its end, as `subprocess.run` does with output captured.
+
+    Args:
+        words: `-m MODULE` or a file, and the arguments.
+        environ: the whole environment.
+        stdin: text to read; nothing otherwise.
+        timeout: seconds, after which it is killed with all that is in its session.
+
+    Raises: subprocess.TimeoutExpired, with what it had printed.
+    """
+    _come_up()
+    child_in, own_in = os.pipe()
+    own_out, child_out = os.pipe()
+    own_err, child_err = os.pipe()
+    theirs = (child_in, child_out, child_err)
+    process = _FORKS.Process(target=_become, args=([*map(str, words)], str(cwd), dict(environ), _Passed(theirs)))
+    try:
+        process.start()
+    finally:
+        for each in theirs:
+            os.close(each)
+    try:
+        with open(own_in, "w", encoding="utf-8") as pipe:
+            pipe.write(stdin or "")
+    except BrokenPipeError:
+        pass
+    deadline = time.monotonic() + timeout
+    try:
+        out, err = _read((own_out, own_err), deadline, words)
+        process.join(max(0.0, deadline - time.monotonic()))
+    finally:
+        os.close(own_out)
+        os.close(own_err)
+        _end(process)
+    code = process.exitcode
+    assert code is not None
+    process.close()
+    return subprocess.CompletedProcess([*map(str, words)], code, out, err)
+
+
+class _Passed:
+    """Descriptors that travel with a start."""
+
+    def __init__(self, numbers: Sequence[int]) -> None:
+        self.numbers = numbers
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _arrived, tuple(DupFd(number) for number in self.numbers)
+
+
+def _arrived(*descriptors: Any) -> list[int]:
+    return [descriptor.detach() for descriptor in descriptors]
+
+
+def _come_up() -> None:
+    """Start the server, without the variables of this test process: nothing of them is its business."""
+    from multiprocessing import forkserver
+
+    kept, here = dict(os.environ), os.getcwd()
+    try:
+        for name in [name for name in kept if name.startswith(("GAIA_", "DJANGO_", "COVERAGE_", "PYTEST_"))]:
+            del os.environ[name]
+        os.chdir(ROOT)
+        forkserver.ensure_running()
+    finally:
+        os.chdir(here)
+        os.environ.update(kept)
+
+
+def _read(own: tuple[int, int], deadline: float, words: Sequence[str | Path]) -> tuple[str, str]:
+    texts: dict[int, bytearray] = {number: bytearray() for number in own}
+    with selectors.DefaultSelector() as waiting:
+        for number in own:
+            waiting.register(number, selectors.EVENT_READ)
+        while waiting.get_map():
+            left = deadline - time.monotonic()
+            ready = waiting.select(left) if left > 0 else []
+            if not ready:
+                raise subprocess.TimeoutExpired([*map(str, words)], left, *(bytes(texts[number]) for number in own))
+            for key, _ in ready:
+                piece = os.read(key.fd, 65536)
+                texts[key.fd] += piece
+                if not piece:
+                    waiting.unregister(key.fd)
+    out, err = (io.TextIOWrapper(io.BytesIO(texts[number]), "utf-8").read() for number in own)
+    return out, err
+
+
+def _end(process: ForkServerProcess) -> None:
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+
+
+def _become(words: list[str], cwd: str, environ: dict[str, str], descriptors: list[int]) -> None:
+    """The start of Python as it would be in a process of its own; never returns."""
+    code, measured = 1, any(name.startswith("COVERAGE_") for name in environ)
+    try:
+        os.setsid()
+        for number, descriptor in enumerate(descriptors):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+        sys.stdin, sys.stdout, sys.stderr = (
+            open(number, mode, encoding="utf-8", errors=errors, closefd=False)  # noqa: SIM115  Python's own
+            for number, mode, errors in ((0, "r", "strict"), (1, "w", "strict"), (2, "w", "backslashreplace"))
+        )
+        os.environ.clear()
+        os.environ.update(environ)
+        os.chdir(cwd)
+        sys.path[:] = [str(ROOT), *(place for place in sys.path if place and place != str(ROOT))]
+        if not measured and coverage.Coverage.current():  # it began with this process, as `multiprocessing` told it to
+            coverage.Coverage.current().stop()
+        code = _run(words)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        if measured:
+            atexit._run_exitfuncs()  # the figures are written
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
+
+
+def _run(words: list[str]) -> int:
+    try:
+        if words[0] == "-m":
+            sys.argv = words[1:]
+            runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+        else:
+            sys.argv = words
+            runpy.run_path(words[0], run_name="__main__")
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            return end.code or 0
+        print(end.code, file=sys.stderr)
+        return 1
+    return 0
