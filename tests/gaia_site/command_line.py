@@ -70,6 +70,14 @@ class CommandLine:
         out, err = process.communicate(stdin, timeout=PATIENCE_S)
         return Said(process.returncode, out, err)
 
+    def manage(self, *words: str | Path, **environ: str) -> Said:
+        """Run `manage.py` to its end."""
+        done = warm.run(
+            [ROOT / "manage.py", *words], cwd=self.cwd, timeout=PATIENCE_S,
+            environ={**os.environ, **ENVIRON, **self.environ, **environ},
+        )  # fmt: skip
+        return Said(done.returncode, done.stdout, done.stderr)
+
     def start(
         self, *words: str | Path, stdin: int | None = None, cwd: Path | None = None, **environ: str
     ) -> subprocess.Popen[str]:

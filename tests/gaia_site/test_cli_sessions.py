@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +11,7 @@ import pytest
 from sessions.actions import control
 from sessions.models import Session
 from sessions.states import SessionState
-from tests.gaia_site.command_line import ROOT, CommandLine
+from tests.gaia_site.command_line import CommandLine
 from tests.installation import until
 
 
@@ -215,13 +212,9 @@ def test_two_starts_at_once(cli: CommandLine) -> None:
 
 
 def test_the_management_commands(cli: CommandLine) -> None:
-    def manage(*words: str) -> str:
-        line, environ = [sys.executable, ROOT / "manage.py", *words], {**os.environ, **cli.environ}
-        return subprocess.run(line, env=environ, capture_output=True, text=True, timeout=90, check=True).stdout
-
-    assert manage("start_sessions", "--group", "prr").splitlines()[0].startswith("3 sessions started")
-    assert manage("start_sessions", "--stop", "--only", "pr_review1") == "1 sessions ended.\n"
-    assert manage("stop_sessions") == "2 sessions ended.\n"
+    assert cli.manage("start_sessions", "--group", "prr").lines[0].startswith("3 sessions started")
+    assert cli.manage("start_sessions", "--stop", "--only", "pr_review1").lines == ["1 sessions ended."]
+    assert cli.manage("stop_sessions").lines == ["2 sessions ended."]
 
 
 @pytest.fixture

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
-from tests.gaia_site.command_line import ROOT, CommandLine
-
-MANAGE = [sys.executable, str(ROOT / "manage.py")]
+from tests.gaia_site.command_line import CommandLine
 
 
 @pytest.mark.parametrize(
@@ -29,27 +24,18 @@ MANAGE = [sys.executable, str(ROOT / "manage.py")]
 )
 def test_management_commands_are_the_same_verbs(cli: CommandLine, command: str, verb: str) -> None:
     said = cli(*verb.split())
-    done = subprocess.run(
-        [*MANAGE, *command.split()],
-        cwd=cli.cwd,
-        env={**os.environ, **cli.environ},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (said.code, said.out, said.err)
+    assert cli.manage(*command.split()) == said
 
 
 @pytest.mark.parametrize(
     "command", ["start_sessions", "stop_sessions", "setup_envs", "group_status", "multi_env_status"]
 )
 def test_management_commands_show_the_verbs_help(cli: CommandLine, command: str) -> None:
-    environ = {**os.environ, **cli.environ}
     for words in (["help", command], [command, "--help"]):
-        done = subprocess.run([*MANAGE, *words], env=environ, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0
-        assert done.stdout.startswith("usage: gaia ")
-        assert "--json" in done.stdout
+        said = cli.manage(*words)
+        assert said.code == 0
+        assert said.out.startswith("usage: gaia ")
+        assert "--json" in said.out
 
 
 def test_call_command(db: None, home: object, acting: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,8 +55,4 @@ def test_manage_runs_djangos_own_commands(cli: CommandLine) -> None:
 
 @pytest.mark.parametrize("verb", ["test", "lock"])
 def test_verbs_of_the_bootstrap_say_so_elsewhere(cli: CommandLine, verb: str) -> None:
-    done = subprocess.run(
-        [*MANAGE, "gaia", verb], env={**os.environ, **cli.environ}, capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 2
-    assert "this verb is run by the bootstrap" in done.stderr
+    assert "this verb is run by the bootstrap" in cli.manage("gaia", verb).mistake(2)[0]

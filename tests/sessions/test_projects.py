@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from environments.models import Environment
 from environments.states import EnvironmentState
 from projects.models import Project
 from sessions.actions import control, start
+from tests import warm
 from tests.conftest import Operator
 from tests.endpoints import client_of
 from tests.live import ROOT
@@ -38,8 +38,7 @@ def environment(acting: str, make_environments: MakeEnvironments, tmp_path: Path
 
 
 def manage(*words: str) -> Any:
-    argv = [sys.executable, str(ROOT / "manage.py"), *words, "--json"]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    done = warm.run([ROOT / "manage.py", *words, "--json"], cwd=ROOT, environ=os.environ, timeout=60)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
