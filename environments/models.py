@@ -9,7 +9,14 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from environments.states import ENVIRONMENT_ACTIVE, ENVIRONMENT_TRANSITIONS, EnvironmentState
+from environments.states import (
+    BACKUP_TRANSITIONS,
+    ENVIRONMENT_ACTIVE,
+    ENVIRONMENT_TRANSITIONS,
+    BackupState,
+    EnvironmentState,
+    Verdict,
+)
 from events.models import Stateful
 from projects.models import Project
 
@@ -57,7 +64,7 @@ class Environment(Stateful):
         return f"environment/{self.directory}"
 
 
-class GitSnapshot(models.Model):
+class GitState(models.Model):
     """What git last said about an environment's checkout, and when."""
 
     environment = models.OneToOneField(Environment, on_delete=models.CASCADE, related_name="git")
@@ -90,6 +97,7 @@ class Stage(models.Model):
     name = models.CharField(max_length=20)
     port = models.PositiveIntegerField()
     database = models.CharField(max_length=1000, help_text="Path of its database, relative to the checkout")
+    https = models.BooleanField(default=False, help_text="Serves HTTPS with a certificate of the local authority")
 
     class Meta:
         ordering: ClassVar = ["environment", "port"]
@@ -110,4 +118,55 @@ class Stage(models.Model):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.https else 'http'}://127.0.0.1:{self.port}"
+
+
+class Health(models.Model):
+    """How an environment was for a while: a new row begins when the verdict or its reasons change."""
+
+    environment = models.ForeignKey(Environment, on_delete=models.CASCADE, related_name="health")
+    verdict = models.CharField(max_length=10, choices=Verdict.choices)
+    findings = models.JSONField(
+        default=list, help_text="What is not as it should be: check, verdict, what, meaning, fix"
+    )
+    since = models.DateTimeField(default=timezone.now, help_text="When it was first seen like this")
+    checked_at = models.DateTimeField(default=timezone.now, help_text="When it was last seen like this")
+
+    class Meta:
+        verbose_name_plural = "health"
+        ordering: ClassVar = ["-since", "-id"]
+        indexes: ClassVar = [models.Index(fields=["environment", "-since"], name="health_of_environment")]
+
+    def __str__(self) -> str:
+        return f"{self.environment}: {self.get_verdict_display()}"
+
+
+class Backup(Stateful):
+    """A copy of one database, verified by restoring it: of a stage, or GAIA's own."""
+
+    TRANSITIONS: ClassVar = BACKUP_TRANSITIONS
+
+    stage = models.ForeignKey(
+        Stage, null=True, blank=True, on_delete=models.PROTECT, related_name="backups", help_text="None: GAIA's own"
+    )
+    name = models.CharField(max_length=200, unique=True, help_text="shop-dev1-qa-20250131T120000Z")
+    reason = models.CharField(max_length=100, help_text="schedule, on demand, before restoring …")
+    state = models.CharField(max_length=10, choices=BackupState.choices, default=BackupState.TAKING)
+    path = models.CharField(max_length=1000)
+    size = models.BigIntegerField(default=0, help_text="Bytes")
+    sha256 = models.CharField(max_length=64, blank=True)
+    problem = models.TextField(blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    verified_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["-created_at", "-id"]
+        indexes: ClassVar = [models.Index(fields=["stage", "-created_at"], name="backups_of_stage")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def key(self) -> str:
+        """Subject of its events."""
+        return f"backup/{self.name}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db.models import prefetch_related_objects
 
-from environments.models import Environment, GitSnapshot, Stage
+from environments.models import Environment, GitState, Stage
 from environments.states import ENVIRONMENT_ACTIVE
 from processes.models import Process
 from processes.states import ProcessState
@@ -50,7 +50,7 @@ def processes_of(environments: Iterable[Environment]) -> dict[str, Process]:
 
 
 def _describe(environment: Environment, processes: dict[str, Process]) -> dict[str, Any]:
-    git: GitSnapshot | None = getattr(environment, "git", None)
+    git: GitState | None = getattr(environment, "git", None)
     return {
         "id": environment.pk,
         "project": environment.project.name,
@@ -65,7 +65,7 @@ def _describe(environment: Environment, processes: dict[str, Process]) -> dict[s
     }
 
 
-def _describe_git(git: GitSnapshot) -> dict[str, Any]:
+def _describe_git(git: GitState) -> dict[str, Any]:
     return {
         "branch": git.branch,
         "head": git.head,

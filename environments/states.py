@@ -33,5 +33,28 @@ ENVIRONMENT_TRANSITIONS: dict[str, tuple[str, ...]] = {
     EnvironmentState.REMOVING: (EnvironmentState.CREATING, EnvironmentState.DAMAGED, EnvironmentState.REMOVED),
 }
 
+
+class Verdict(TextChoices):
+    """How something is; of several, the worst counts."""
+
+    OK = "ok", "Healthy"
+    UNKNOWN = "unknown", "Not known"
+    WARNING = "warning", "Needs attention"
+    FAILED = "failed", "Unhealthy"
+
+
+class BackupState(TextChoices):
+    TAKING = "taking", "Being taken"
+    VERIFIED = "verified", "Verified"
+    FAILED = "failed", "Failed"
+    DELETED = "deleted", "Deleted"
+
+
+BACKUP_TRANSITIONS: dict[str, tuple[str, ...]] = {
+    BackupState.TAKING: (BackupState.VERIFIED, BackupState.FAILED),
+    BackupState.VERIFIED: (BackupState.FAILED, BackupState.DELETED),  # failed: the file was damaged or went missing
+    BackupState.FAILED: (BackupState.DELETED,),
+}
+
 STAGE_NAMES = ("dev", "qa", "staging")
 STAGE_PORT_OFFSETS = {"dev": 0, "qa": 100, "staging": 200}

@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 from django.db import models
 from django.utils import timezone
 
+from events.states import DestinationKind, NotificationState
+
 
 class Level(models.TextChoices):
     INFO = "info", "Info"
@@ -62,3 +64,53 @@ class Stateful(models.Model):
     def key(self) -> str:
         """Subject of its events."""
         raise NotImplementedError  # Django's models have a metaclass of their own, so this one can be no ABC
+
+
+class Destination(models.Model):
+    """Somewhere people want to be told of some events: a webhook or an e-mail address."""
+
+    name = models.CharField(max_length=64, unique=True)
+    kind = models.CharField(max_length=10, choices=DestinationKind.choices)
+    address = models.CharField(max_length=500, help_text="A URL, or an e-mail address")
+    secret = models.CharField(max_length=200, blank=True, help_text="Signs what a webhook is sent (HMAC-SHA256)")
+    events = models.CharField(
+        max_length=500,
+        default="*",
+        help_text="Kinds, separated by spaces; * stands for anything: environment.health *.failed",
+    )
+    level = models.CharField(
+        max_length=10, choices=Level.choices, default=Level.WARNING, help_text="Events below it are not sent"
+    )
+    enabled = models.BooleanField(default=True)
+    after = models.BigIntegerField(default=0, help_text="Id of the last event that was looked at")
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Notification(models.Model):
+    """One event on its way to one destination."""
+
+    destination = models.ForeignKey(Destination, on_delete=models.CASCADE, related_name="notifications")
+    event = models.ForeignKey(Event, on_delete=models.CASCADE, related_name="notifications")
+    state = models.CharField(max_length=10, choices=NotificationState.choices, default=NotificationState.WAITING)
+    attempts = models.PositiveIntegerField(default=0)
+    next_try_at = models.DateTimeField(default=timezone.now)
+    problem = models.TextField(blank=True)
+    delivered_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["destination", "event"], name="one_notification_per_event")
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["next_try_at"], condition=models.Q(state="waiting"), name="notifications_due")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.event} to {self.destination}"

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from common.files import file_lock, write_json
 from environments.drivers.status import GitStatus
-from environments.models import Environment, GitSnapshot
+from environments.models import Environment, GitState
 from environments.overview import environments_overview
 from events import log
 
@@ -30,9 +30,9 @@ def record_git(environments: Sequence[Environment], statuses: Mapping[int, GitSt
     asked = [environment for environment in environments if environment.pk in statuses]
     now = timezone.now()
     rows = {each.pk: _snapshot(each.pk, statuses[each.pk], now) for each in asked}
-    fields = [field.name for field in GitSnapshot._meta.concrete_fields if field.name not in {"id", "environment"}]
+    fields = [field.name for field in GitState._meta.concrete_fields if field.name not in {"id", "environment"}]
     with log.atomic():
-        GitSnapshot.objects.bulk_create(
+        GitState.objects.bulk_create(
             rows.values(), update_conflicts=True, unique_fields=["environment"], update_fields=fields
         )
         for environment in asked:
@@ -41,8 +41,8 @@ def record_git(environments: Sequence[Environment], statuses: Mapping[int, GitSt
                 log.emit("git.changed", subject=environment.key, message=f"{environment.directory}: {_told(new)}")
 
 
-def _snapshot(pk: int, status: GitStatus, now: Any) -> GitSnapshot:
-    return GitSnapshot(
+def _snapshot(pk: int, status: GitStatus, now: Any) -> GitState:
+    return GitState(
         environment_id=pk,
         branch=status.branch[:250],
         head=status.head,
@@ -59,11 +59,11 @@ def _snapshot(pk: int, status: GitStatus, now: Any) -> GitSnapshot:
     )
 
 
-def _differ(old: GitSnapshot, new: GitSnapshot) -> bool:
+def _differ(old: GitState, new: GitState) -> bool:
     return bool(old.dirty) != bool(new.dirty) or any(getattr(old, name) != getattr(new, name) for name in _TOLD)
 
 
-def _told(git: GitSnapshot) -> str:
+def _told(git: GitState) -> str:
     if git.error:
         return f"git says: {git.error}"
     moved = [f"{number} {word}" for number, word in ((git.ahead, "ahead"), (git.behind, "behind")) if number]

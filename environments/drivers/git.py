@@ -35,7 +35,6 @@ Progress = Callable[[str, float], None]
 # GAIA's own clones and fetches: no hooks, no commands from `ext::` URLs, no background work left behind.
 _SAFE_CONFIG = (
     "protocol.ext.allow=never",
-    "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
     "gc.auto=0",
     "maintenance.auto=false",
@@ -44,6 +43,7 @@ _SAFE_CONFIG = (
     "submodule.recurse=false",
     "fetch.recurseSubmodules=false",
 )
+_NO_HOOKS = "core.hooksPath=/dev/null"
 # What git sets for the hooks and aliases it runs; inherited, they would point every command at the wrong repository.
 _FOREIGN_VARIABLES = (
     "GIT_DIR",
@@ -181,6 +181,7 @@ def run_git(
     stdin: str | None = None,
     check: bool = True,
     progress: Progress | None = None,
+    own_hooks: bool = False,
 ) -> Output:
     """Run a git command to its end.
 
@@ -194,11 +195,13 @@ def run_git(
         check: raise on an exit code other than 0.
         progress: told what git says about its progress (give the command `--progress`); when it raises Cancelled, git
             and everything it started is killed.
+        own_hooks: run the repository's hooks, as its users expect of a commit or a push.
 
     Raises: GitMissing, GitTimedOut, GitError, Cancelled.
     """
     words = [str(arg) for arg in args]
-    options = [item for value in (*_SAFE_CONFIG, *config) for item in ("-c", value)]
+    hooks = () if own_hooks else (_NO_HOOKS,)
+    options = [item for value in (*_SAFE_CONFIG, *hooks, *config) for item in ("-c", value)]
     foreign = [option for name in _FOREIGN_VARIABLES if name in os.environ for option in ("-u", name)]
     argv = [*(["env", *foreign] if foreign else []), "git", *options, *place, *words]
     process = _start(argv, words[0], {**_ENVIRONMENT, **(env or {})}, stdin is not None)

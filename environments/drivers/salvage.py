@@ -9,7 +9,7 @@ checkout that it does not know, submodules with work of their own) goes into an 
                           /detached        HEAD, when no branch is checked out
                           /other/NAME      MERGE_HEAD and the like
                           /stash/N         the stash's entries
-                          /worktree        the files, see snapshot.py
+                          /worktree        the files, see changes.py
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from pathlib import Path
 
 from common.errors import Conflict, NotFound
 from common.run import run
+from environments.drivers.changes import SNAPSHOT_S, commit_changes, find_changes, write_patch
 from environments.drivers.checkout import MARKER
 from environments.drivers.git import GitError, Repository, bare, checkout
-from environments.drivers.snapshot import SNAPSHOT_S, commit_changes, find_changes, write_patch
 from environments.drivers.trash import move_to_trash, purge_trash, stamp
 from environments.drivers.work import SALVAGE_ROOT, Work, busy_submodules, find_tips, find_unpushed, find_work
 
 __all__ = ["Restored", "Salvage", "Work", "find_work", "move_to_trash", "purge_trash", "restore", "salvage"]
 
 # Work is brought to safety whatever the hub's hooks and checks say of it.
-_RECEIVE = "git -c core.hooksPath=/dev/null -c receive.fsckObjects=false -c transfer.fsckObjects=false receive-pack"
+RECEIVE = "git -c core.hooksPath=/dev/null -c receive.fsckObjects=false -c transfer.fsckObjects=false receive-pack"
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def salvage(path: Path, hub: Path, *, name: str, directory: Path, now: datetime 
             refs[base] = tips[base]
         archive = _archive(path, nested, directory / f"{full_name}.tar")
         _push(repository, hub, full_name, refs)
-        _keep_large_files(repository.git_dir, hub)
+        keep_large_files(repository.git_dir, hub)
         _verify(hub, full_name, refs)
     command = _restore_command(path, hub, full_name, refs, branch, archive)
     return Salvage(full_name, refs, patch, archive, command, work)
@@ -171,7 +171,7 @@ def _refs_below(repository: Repository, prefix: str) -> dict[str, str]:
 def _push(repository: Repository, hub: Path, name: str, refs: Mapping[str, str]) -> None:
     if refs:
         wanted = [f"{sha}:{SALVAGE_ROOT}{name}/{ref}" for ref, sha in refs.items()]
-        options = ("-q", "--no-verify", "--atomic", f"--receive-pack={_RECEIVE}")
+        options = ("-q", "--no-verify", "--atomic", f"--receive-pack={RECEIVE}")
         repository.run("push", *options, "--", hub, *wanted, timeout=SNAPSHOT_S)
 
 
@@ -198,7 +198,7 @@ def _archive(path: Path, nested: tuple[str, ...], file: Path) -> Path | None:
     return file
 
 
-def _keep_large_files(git_dir: Path, hub: Path) -> None:
+def keep_large_files(git_dir: Path, hub: Path) -> None:
     """Keep git-lfs's objects too, where git-lfs looks for them in a repository on the same machine."""
     objects = git_dir / "lfs/objects"
     for directory, _, files in os.walk(objects):

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from environments.drivers.changes import find_changes
 from environments.drivers.git import GitError, Repository, bare, checkout
-from environments.drivers.snapshot import find_changes
 
 SALVAGE_ROOT = "refs/salvage/"
 _UNFINISHED = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "REBASE_HEAD")

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from environments.models import Environment, GitSnapshot, Stage
+from environments.models import Environment, GitState, Stage
 from environments.states import STAGE_PORT_OFFSETS, EnvironmentState
 from events import log
 from events.actor import acting_as
@@ -53,7 +53,7 @@ def environments(count: int) -> list[Environment]:
             branch=f"env/dev{number}",
             state=EnvironmentState.READY,
         )
-        GitSnapshot.objects.create(environment=environment, branch=f"env/dev{number}", head="a" * 40, ahead=number)
+        GitState.objects.create(environment=environment, branch=f"env/dev{number}", head="a" * 40, ahead=number)
         for name, offset in STAGE_PORT_OFFSETS.items():
             stage = Stage.objects.create(
                 environment=environment, name=name, port=8080 + offset + number, database=f"data/{name}/demo.db"

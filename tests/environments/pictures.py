@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.serializers import serialize
 
-from environments.models import Environment, GitSnapshot, Stage
+from environments.models import Environment, GitState, Stage
 from processes.models import PortLease
 from projects.models import Project
 from tests.environments.drivers.repositories import snapshot_of
@@ -27,5 +27,5 @@ def rows() -> str:
     """All that is on record of environments; when git was asked last may change."""
     kept = [*Project.objects.all(), *Environment.objects.all(), *Stage.objects.all(), *PortLease.objects.all()]
     return str(serialize("json", kept)) + str(
-        list(GitSnapshot.objects.order_by("id").values_list("environment", "branch", "head"))
+        list(GitState.objects.order_by("id").values_list("environment", "branch", "head"))
     )

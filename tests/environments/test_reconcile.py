@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from environments import reconcile
 from environments.actions.setup import plan_setup, request_setup
-from environments.models import Environment, GitSnapshot
+from environments.models import Environment, GitState
 from environments.states import EnvironmentState
 from events.models import Event
 from tests.environments.drivers.repositories import commit, git
@@ -27,7 +27,7 @@ def look() -> None:
 
 def git_of(place: Place, number: int) -> dict[str, Any]:
     """What is on record of a checkout, without what is as it should be."""
-    row = GitSnapshot.objects.values().get(environment=place.environment(number))
+    row = GitState.objects.values().get(environment=place.environment(number))
     kept = {name: value for name, value in row.items() if name not in ("id", "environment_id", "checked_at", "head")}
     return {name: value for name, value in kept.items() if value not in (0, False, "")}
 
@@ -82,7 +82,7 @@ def test_what_git_says(place: Place) -> None:
         "branch": "env/dev3", "ahead": 1, "behind": 1, "conflicts": 1, "in_progress": "merge",
     }  # fmt: skip
     assert git_of(place, 4) == {"branch": "env/dev4", "behind": 1}
-    assert GitSnapshot.objects.get(environment__name="dev1").head == git(one, "rev-parse", "HEAD")
+    assert GitState.objects.get(environment__name="dev1").head == git(one, "rev-parse", "HEAD")
 
 
 def test_commits_are_told_and_every_saved_file_is_not(place: Place) -> None:
@@ -192,7 +192,7 @@ def test_a_look_takes_as_many_statements_for_fifty_as_for_five(place: Place) -> 
     look()
 
     assert statements(look) == 2
-    assert GitSnapshot.objects.filter(error="").count() == 50
+    assert GitState.objects.filter(error="").count() == 50
 
 
 def test_looking_takes_a_small_share_of_the_time(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import pytest
 from django.conf import settings
 
 from environments.actions.setup import plan_setup
-from environments.models import Environment, GitSnapshot, Stage
+from environments.models import Environment, GitState, Stage
 from environments.states import EnvironmentState
 from events.models import Event
 from processes.models import Node, Operation, PortLease
@@ -189,7 +189,7 @@ def test_a_damaged_row_is_repaired(place: Place) -> None:
 def test_a_lost_database_finds_the_checkouts_again(place: Place) -> None:
     place.set_up(2)
     before = files_below(place.path(1), place.path(2))
-    for model in (GitSnapshot, Stage, Environment, PortLease, Project):
+    for model in (GitState, Stage, Environment, PortLease, Project):
         model.objects.all().delete()
 
     result = place.set_up(2)

@@ -11,7 +11,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from common.files import file_lock
-from environments.models import Environment, GitSnapshot, Stage
+from environments.models import Environment, GitState, Stage
 from environments.states import STAGE_NAMES
 from gaia_site import multi_env
 from processes.actions.nodes import ensure_node
@@ -31,7 +31,7 @@ def furnish(environments: int, sessions: int) -> None:
         environment = Environment.objects.create(
             project=project, name=f"dev{number}", number=number, path=f"/demo-dev{number}", branch="b", state="ready"
         )
-        GitSnapshot.objects.create(environment=environment, branch="b")
+        GitState.objects.create(environment=environment, branch="b")
         for offset, name in enumerate(STAGE_NAMES):
             stage = Stage.objects.create(
                 environment=environment, name=name, port=9000 + 3 * number + offset, database="d"
@@ -90,7 +90,7 @@ def test_health_names_what_is_wrong(api: APIClient, acting: str, home: Any) -> N
     with file_lock(home.run / "node.lock"):
         assert api.get("/api/multi-env/health").json() == {"verdict": "healthy", "reasons": []}
         Environment.objects.filter(name="dev1").update(state="damaged", problem="launch.sh is missing")
-        GitSnapshot.objects.filter(environment__name="dev2").update(error="not a repository")
+        GitState.objects.filter(environment__name="dev2").update(error="not a repository")
         Process.objects.filter(owner="environment/demo-dev2/qa").update(
             state="lost", ended_at=timezone.now(), problem="it was killed"
         )

@@ -75,18 +75,18 @@ def commit_changes(repository: Repository, changes: Changes, message: str) -> st
     """
     head = repository.text("rev-parse", "-q", "--verify", "HEAD", check=False)
     if not head:  # before the first commit a snapshot still needs something to stand on
-        head = _commit(repository, _empty_tree(repository), "before the first commit")
+        head = commit_tree(repository, _empty_tree(repository), "before the first commit")
     with _index_copy(repository) as index:
         staged = repository.text("write-tree", env=index, check=False)
         _unhide(repository, index)
         repository.run("add", "-u", "--", ".", env=index, config=_RAW, timeout=SNAPSHOT_S)
         worktree = repository.text("write-tree", env=index)
     # an index with conflicts cannot be written as a tree; the files have both sides in them
-    parents = [head, _commit(repository, staged or worktree, f"index: {message}", head)]
+    parents = [head, commit_tree(repository, staged or worktree, f"index: {message}", head)]
     if changes.untracked:
         tree = _untracked_tree(repository, changes)
-        parents.append(_commit(repository, tree, f"untracked: {message}"))
-    return _commit(repository, worktree, message, *parents)
+        parents.append(commit_tree(repository, tree, f"untracked: {message}"))
+    return commit_tree(repository, worktree, message, *parents)
 
 
 def write_patch(repository: Repository, snapshot: str, file: Path) -> None:
@@ -143,6 +143,6 @@ def _empty_tree(repository: Repository) -> str:
     return repository.text("mktree", stdin="")
 
 
-def _commit(repository: Repository, tree: str, message: str, *parents: str) -> str:
+def commit_tree(repository: Repository, tree: str, message: str, *parents: str) -> str:
     options = [item for parent in parents for item in ("-p", parent)]
     return repository.text("commit-tree", "--no-gpg-sign", tree, *options, "-m", message, env=_AUTHOR)

@@ -1,0 +1,56 @@
+"""Passing on what was pushed to the hub: to the source's branch of the same name, when the project wants that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from common.errors import Conflict
+from environments.drivers.gaia_yaml import MAX_BYTES, NAMES
+from environments.drivers.git import GitError, bare
+from environments.drivers.source import Source
+
+
+def says_publish(hub: Path, default_branch: str) -> bool:
+    """Whether gaia.yaml says `publish: true` on the hub's default branch; what a checkout's own says does not count."""
+    for name in NAMES:
+        text = bare(hub).run("show", f"refs/heads/{default_branch}:{name}", check=False)
+        if text.ok and len(text.stdout) <= MAX_BYTES:
+            try:
+                read = yaml.safe_load(text.stdout)
+            except yaml.YAMLError:  # launching a stage says so
+                return False
+            return isinstance(read, dict) and read.get("publish") is True
+    return False
+
+
+def publish(hub: Path, source: Source, branch: str, *, timeout: float, force: bool = False) -> bool:
+    """Push a branch of the hub to the source.
+
+    Args:
+        branch: never a protected one; the caller has seen to that.
+        timeout: seconds.
+        force: replace what the source has, if that is what the hub last saw there.
+
+    Returns: whether the source did not have it yet.
+    Raises: Conflict when the source has commits the hub lacks; GitError.
+    """
+    repository = bare(hub)
+    mirror = repository.text("rev-parse", "-q", "--verify", f"refs/remotes/source/{branch}", check=False)
+    tip = repository.text("rev-parse", "--verify", f"refs/heads/{branch}")
+    if mirror == tip:
+        return False
+    lease = [f"--force-with-lease=refs/heads/{branch}:{mirror}"] if force else []
+    wanted = f"refs/heads/{branch}:refs/heads/{branch}"
+    tried = repository.run("push", "-q", *lease, "--", source.path or source.url, wanted, timeout=timeout, check=False)
+    if tried.ok:
+        repository.run("update-ref", f"refs/remotes/source/{branch}", tip)
+        return True
+    if "[rejected]" in tried.stderr or "[remote rejected]" in tried.stderr:
+        raise Conflict(
+            f"the source does not take {branch}",
+            meaning=tried.stderr.strip() + "\nIt is in the hub.",
+            fix="Sync, then push again.",
+        )
+    raise GitError(f"{branch} was not published", subcommand="push", stderr=tried.stderr)

@@ -1,0 +1,218 @@
+"""Snapshots: how a checkout was before a verb that could lose work, kept in the hub and brought back on demand.
+
+A snapshot is one ref, `refs/snapshots/NAME/TIME`, on a commit in the shape of a stash entry (see changes.py) whose
+first parent is the commit that was checked out. What it was taken for stands in its message:
+
+    before reset --hard
+
+    Branch: env/dev1
+    Actor: user:alice
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from common.errors import Conflict, NotFound
+from environments.drivers.changes import SNAPSHOT_S, Changes, commit_changes, commit_tree, find_changes
+from environments.drivers.git import GitError, Repository, bare, checkout
+from environments.drivers.git_locks import writing
+from environments.drivers.salvage import RECEIVE, keep_large_files
+from environments.drivers.trash import stamp
+
+SNAPSHOT_ROOT = "refs/snapshots/"
+_FIELD = "\x1f"
+_FORMAT = _FIELD.join(
+    ("%(refname)", "%(objectname)", "%(creatordate:unix)", "%(parent)", "%(contents:subject)", "%(contents:body)")
+)
+_TRAILER = re.compile(r"^(?P<name>Branch|Actor|Files): (?P<value>.*)$", re.MULTILINE)
+_NAME = re.compile(r"[\w.-]+/\d{8}T\d{6}Z(?:-\d+)?")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """How a checkout was.
+
+    Args:
+        name: `ENVIRONMENT/TIME`, such as `shop-dev1/20250131T120000Z`.
+        commit: of the snapshot.
+        head: the commit that was checked out.
+        branch: the branch; empty when detached.
+        reason: what it was taken for.
+        actor: who did that.
+        taken_at: when.
+        files: how many files were in no commit.
+    """
+
+    name: str
+    commit: str
+    head: str
+    branch: str
+    reason: str
+    actor: str
+    taken_at: datetime
+    files: int
+
+
+def take_snapshot(path: Path, hub: Path, *, name: str, reason: str, actor: str, now: datetime | None = None) -> str:
+    """Keep everything of a checkout that a verb could lose; nothing in it is changed.
+
+    Args:
+        path: the checkout.
+        hub: the project's bare repository.
+        name: the environment's directory.
+        reason: the verb, as "before reset --hard".
+
+    Returns: the snapshot's name. When it returns, the hub has it.
+    Raises: GitError; then the verb must not be done.
+    """
+    repository = checkout(path)
+    changes = find_changes(repository)
+    files = len(changes.uncommitted) + len(changes.untracked)
+    branch = repository.text("symbolic-ref", "-q", "--short", "HEAD", check=False)
+    message = _message(reason, Branch=branch, Actor=actor, Files=str(files))
+    return _store(repository, hub, name, commit_changes(repository, changes, message), now)
+
+
+def take_branch_snapshot(
+    path: Path, hub: Path, branch: str, *, name: str, reason: str, actor: str, now: datetime | None = None
+) -> str:
+    """Keep the commits of a branch that is not checked out. Like `take_snapshot`."""
+    repository = checkout(path)
+    tip = repository.text("rev-parse", "--verify", f"refs/heads/{branch}^{{commit}}")
+    message = _message(reason, Branch=branch, Actor=actor, Files="0")
+    return _store(repository, hub, name, commit_tree(repository, f"{tip}^{{tree}}", message, tip, tip), now)
+
+
+def list_snapshots(hub: Path, name: str = "") -> list[Snapshot]:
+    """The snapshots in a hub, newest first.
+
+    Args:
+        name: only those of this environment's directory.
+    """
+    below = f"{SNAPSHOT_ROOT}{name}/" if name else SNAPSHOT_ROOT
+    listed = bare(hub).run("for-each-ref", "--sort=-refname", f"--format={_FORMAT}%00", below).stdout
+    found = [_read(record.lstrip("\n")) for record in listed.split("\0") if record.strip()]
+    return sorted(found, key=lambda snapshot: (snapshot.taken_at, snapshot.name), reverse=True)
+
+
+def find_snapshot(hub: Path, name: str) -> Snapshot:
+    """One snapshot by its name. Raises: NotFound."""
+    if _NAME.fullmatch(name):
+        for snapshot in list_snapshots(hub, name.partition("/")[0]):
+            if snapshot.name == name:
+                return snapshot
+    raise NotFound(f"there is no snapshot {name!r}", fix="gaia env snapshots lists them.")
+
+
+def restore_snapshot(path: Path, hub: Path, snapshot: Snapshot) -> None:
+    """Make a checkout as it was: branch, commit, index, files; untracked files that were not there then stay.
+
+    The caller has taken a snapshot of how it is now.
+
+    Raises: Conflict when the branch is checked out elsewhere or the files do not fit; GitError.
+    """
+    repository = checkout(path)
+    ref = SNAPSHOT_ROOT + snapshot.name
+    with writing(repository):
+        repository.run("fetch", "-q", "--no-tags", "--no-write-fetch-head", "--", hub, ref, timeout=SNAPSHOT_S)
+        _end_unfinished(repository)
+        repository.run("reset", "-q", "--hard", timeout=SNAPSHOT_S)
+        _make_way(repository, path, snapshot.commit)
+        if snapshot.branch:
+            repository.run("checkout", "-q", "-B", snapshot.branch, snapshot.head, "--", timeout=SNAPSHOT_S)
+        else:
+            repository.run("checkout", "-q", "--detach", snapshot.head, "--", timeout=SNAPSHOT_S)
+        if not snapshot.files:
+            return
+        for options in (("--index",), ()):
+            with suppress(GitError):
+                repository.run("stash", "apply", "-q", *options, snapshot.commit, timeout=SNAPSHOT_S)
+                return
+        raise Conflict(
+            f"the files of {snapshot.name} do not fit onto what {path} has now",
+            meaning="Branch and commit are as they were; git left conflict markers, or some files where they were.",
+            fix=f"Put them on a branch of their own: git checkout -b restored {snapshot.head} && "
+            f"git stash apply --index {snapshot.commit}",
+        )
+
+
+def drop_snapshots(hub: Path, *, keep: int, older_than: timedelta, now: datetime) -> list[str]:
+    """Forget the snapshots that are old and not among the newest of their environment.
+
+    Args:
+        keep: how many of each environment stay however old they are.
+        older_than: the younger ones stay, however many there are.
+
+    Returns: the names of those that are gone.
+    """
+    seen: dict[str, int] = {}
+    old = []
+    for snapshot in list_snapshots(hub):
+        environment = snapshot.name.partition("/")[0]
+        seen[environment] = seen.get(environment, 0) + 1
+        if seen[environment] > keep and now - snapshot.taken_at > older_than:
+            old.append(snapshot)
+    if old:
+        lines = "".join(f"delete {SNAPSHOT_ROOT}{each.name} {each.commit}\n" for each in old)
+        with writing(bare(hub)):
+            bare(hub).run("update-ref", "--stdin", stdin=lines)
+    return [each.name for each in old]
+
+
+def _message(reason: str, **trailers: str) -> str:
+    return f"{reason}\n\n" + "".join(f"{name}: {value}\n" for name, value in trailers.items())
+
+
+def _store(repository: Repository, hub: Path, name: str, commit: str, now: datetime | None) -> str:
+    with writing(bare(hub)):
+        number, full_name = 1, f"{name}/{stamp(now)}"
+        while bare(hub).text("rev-parse", "-q", "--verify", SNAPSHOT_ROOT + full_name, check=False):
+            number += 1
+            full_name = f"{name}/{stamp(now)}-{number}"
+        options = ("-q", "--no-verify", f"--receive-pack={RECEIVE}")
+        repository.run("push", *options, "--", hub, f"{commit}:{SNAPSHOT_ROOT}{full_name}", timeout=SNAPSHOT_S)
+        keep_large_files(repository.git_dir, hub)
+    return full_name
+
+
+def _read(record: str) -> Snapshot:
+    ref, commit, created, parents, subject, body = record.split(_FIELD, 5)
+    told: Mapping[str, str] = {found["name"]: found["value"] for found in _TRAILER.finditer(body)}
+    return Snapshot(
+        name=ref.removeprefix(SNAPSHOT_ROOT),
+        commit=commit,
+        head=parents.split(" ")[0],
+        branch=told.get("Branch", ""),
+        reason=subject,
+        actor=told.get("Actor", ""),
+        taken_at=datetime.fromtimestamp(int(created)).astimezone(),
+        files=int(told.get("Files", "0")),
+    )
+
+
+def _end_unfinished(repository: Repository) -> None:
+    """A merge or rebase under way belongs to how it is now, and that is in a snapshot already."""
+    for name, verb in (("rebase-merge", "rebase"), ("rebase-apply", "rebase")):
+        if (repository.git_dir / name).is_dir():
+            repository.run(verb, "--quit", check=False)
+    for verb, name in (("merge", "MERGE_HEAD"), ("cherry-pick", "CHERRY_PICK_HEAD"), ("revert", "REVERT_HEAD")):
+        if (repository.git_dir / name).exists():
+            repository.run(verb, "--quit", check=False)
+
+
+def _make_way(repository: Repository, path: Path, commit: str) -> None:
+    """Untracked files would keep git from writing the ones of the snapshot; their contents are in a snapshot, too."""
+    wanted = set(repository.run("ls-tree", "-r", "-z", "--name-only", f"{commit}^1").stdout.split("\0"))
+    has_untracked = repository.text("rev-parse", "-q", "--verify", f"{commit}^3", check=False)
+    if has_untracked:
+        wanted |= set(repository.run("ls-tree", "-r", "-z", "--name-only", has_untracked).stdout.split("\0"))
+    changes: Changes = find_changes(repository)
+    for name in changes.untracked:
+        if name in wanted:
+            (path / name).unlink(missing_ok=True)
