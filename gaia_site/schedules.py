@@ -1,22 +1,49 @@
-"""What django-q2 does by the clock. Each job is short and idempotent."""
+"""What django-q2 does by the clock. Each job is short and idempotent.
+
+A new job is one more entry of `SCHEDULES`: the function, when it runs to begin with, and one sentence for the console
+that says what it does. What an operator changed (when, on or off) is kept over restarts.
+"""
 
 from __future__ import annotations
+
+from typing import NotRequired, TypedDict
 
 from django_q.models import Schedule
 
 from events import log
 
-SCHEDULES = {
-    "purge-trash": {"func": "environments.jobs.purge", "schedule_type": Schedule.DAILY},
+
+class BuiltIn(TypedDict):
+    """A job that comes with GAIA."""
+
+    func: str
+    """Where it is: module.function"""
+    does: str
+    """What it does, as one sentence an operator reads"""
+    schedule_type: str
+    """When, to begin with: one of django-q2's types"""
+    minutes: NotRequired[int]
+    """Between two runs, for `Schedule.MINUTES`"""
+    cron: NotRequired[str]
+    """For `Schedule.CRON`"""
+
+
+SCHEDULES: dict[str, BuiltIn] = {
+    "purge-trash": {
+        "func": "environments.jobs.purge",
+        "does": "Deletes what has been in the trash for longer than it is kept.",
+        "schedule_type": Schedule.DAILY,
+    },
 }
 
 
 def ensure_schedules() -> None:
     """Make the schedules that are missing; what an operator changed is kept."""
     known = set(Schedule.objects.filter(name__in=SCHEDULES).values_list("name", flat=True))
-    for name, fields in SCHEDULES.items():
+    for name, built_in in SCHEDULES.items():
         if name in known:
             continue
+        when = {key: value for key, value in built_in.items() if key != "does"}
         with log.atomic():
-            Schedule.objects.create(name=name, **fields)
+            Schedule.objects.create(name=name, **when)
             log.emit("schedule.created", subject=f"schedule/{name}", message=f"Schedule {name} was set up")
