@@ -29,7 +29,9 @@ _STAGE_KEYS = ("command", "health", "env")
 _TOP_KEYS = (*_STAGE_KEYS, "stages")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HEALTH = re.compile(r"/[!-~]*")
-_RESERVED = ("PORT", "DATABASE_PATH", "STAGE", "APP_ENV", "HEALTH_PATH", "COMMAND")
+_RESERVED = (
+    "PORT", "DATABASE_PATH", "STAGE", "APP_ENV", "HEALTH_PATH", "COMMAND", "USE_HTTPS", "TLS_CERT", "TLS_KEY",
+)  # fmt: skip
 _OPENING = (
     yaml.BlockMappingStartToken,
     yaml.BlockSequenceStartToken,

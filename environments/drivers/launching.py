@@ -6,15 +6,17 @@ directories. What leads out of the checkout is neither read nor written.
 
 from __future__ import annotations
 
+import fcntl
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.containment import stays_inside
 from common.errors import Conflict, NotFound
 from environments.drivers import gaia_yaml
-from environments.drivers.stage_env import assignments, read_assignments, read_dotenv, stage_variables
+from environments.drivers.stage_env import assignments, read_assignments, read_dotenv, says_yes, stage_variables
 from environments.drivers.writing import put_if_changed
 
 
@@ -39,6 +41,13 @@ class StageStart:
     journal: Path
     port: int
     health_path: str
+    https: bool = False
+
+
+TLS_PLACE = ".gaia/tls"
+"""Where a checkout keeps its certificate."""
+TLS_FILES = tuple(f"{TLS_PLACE}/{name}" for name in ("cert.pem", "key.pem", "ca.pem"))
+"""The certificate, its key, and the certificate of the authority that issued it."""
 
 
 def stage_paths(path: Path, stage: str) -> StagePaths:
@@ -73,6 +82,7 @@ def stage_start(path: Path, stage: str) -> StageStart:
     try:
         known = read_assignments(file)
         base = {key: known[key] for key in ("GAIA_PROJECT", "GAIA_ENVIRONMENT", "PORT", "DATABASE_PATH", "LOG_FILE")}
+        base |= {key: known[key] for key in ("USE_HTTPS",) if key in known}
         port = int(base["PORT"])
     except (OSError, KeyError, ValueError) as error:
         raise NotFound(
@@ -86,6 +96,9 @@ def stage_start(path: Path, stage: str) -> StageStart:
         put_if_changed(file, assignments(variables).encode())
     env = {**read_dotenv(path / ".env.local"), **read_dotenv(path / ".gaia/env.local"), **variables}
     env["DATABASE_PATH"] = str(path / variables["DATABASE_PATH"])
+    https = says_yes(env.get("USE_HTTPS", ""))
+    if https:
+        env |= _tls_variables(path)
     return StageStart(
         argv=("/bin/sh", "-c", variables["COMMAND"]),
         cwd=path,
@@ -95,7 +108,40 @@ def stage_start(path: Path, stage: str) -> StageStart:
         journal=paths.journal,
         port=port,
         health_path=variables["HEALTH_PATH"],
+        https=https,
     )
+
+
+def _tls_variables(path: Path) -> dict[str, str]:
+    """Where the program finds what it serves HTTPS with. Raises: Conflict when that leads out of the checkout."""
+    require_inside(path, *TLS_FILES)
+    certificate, key, _ = TLS_FILES
+    return {"TLS_CERT": str(path / certificate), "TLS_KEY": str(path / key)}
+
+
+def asks_for_https(path: Path) -> bool:
+    """Whether the user's own part of `.env.local` says that the stages of a checkout serve HTTPS."""
+    own = {**read_dotenv(path / ".env.local"), **read_dotenv(path / ".gaia/env.local")}
+    return says_yes(own.get("USE_HTTPS", ""))
+
+
+@contextmanager
+def kept_from_starting(path: Path, stage: str, *, what: str, fix: str) -> Iterator[None]:
+    """Hold a stage's own lock, so that neither daemon nor script starts it meanwhile.
+
+    Args:
+        what, fix: for the error when it runs.
+
+    Raises: Conflict when it runs, or its files lead out of the checkout.
+    """
+    name = f".gaia/stages/{stage}.lock"
+    require_inside(path, name)
+    with open(path / name, "ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Conflict(what, meaning="Nothing was changed.", fix=fix) from None
+        yield
 
 
 def require_inside(path: Path, *names: str) -> None:

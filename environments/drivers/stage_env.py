@@ -9,6 +9,7 @@ from pathlib import Path
 
 from environments.drivers.gaia_yaml import StageCommand
 
+_YES = {"1", "true", "yes", "on"}
 _DOTENV_LINE = re.compile(r"(?:export )?(?P<key>[A-Za-z_][A-Za-z0-9_]*)=(?P<value>.*)")
 
 
@@ -27,6 +28,11 @@ def stage_variables(stage: str, base: Mapping[str, str], command: StageCommand) 
         "HEALTH_PATH": command.health_path,
         "COMMAND": command.command,
     }
+
+
+def says_yes(value: str) -> bool:
+    """Whether the value of a variable such as USE_HTTPS means yes, as the scripts understand it."""
+    return value.strip().lower() in _YES
 
 
 def assignments(variables: Mapping[str, str]) -> str:

@@ -21,7 +21,7 @@ from common.errors import Conflict, InvalidInput
 from common.files import managed_block
 from environments.drivers import gaia_yaml
 from environments.drivers.git import checkout
-from environments.drivers.launching import require_inside
+from environments.drivers.launching import TLS_FILES, TLS_PLACE, require_inside
 from environments.drivers.partial import cannot_write
 from environments.drivers.stage_env import assignments, read_text, stage_variables
 from environments.drivers.writing import UNFINISHED, put, put_if_changed
@@ -43,12 +43,16 @@ class Layout:
         environment: the environment's name, such as `architect-dev1`.
         path: the checkout.
         stages: stage → its port and its database, relative to the checkout (`data/dev/architect.db`).
+        https: stages that serve HTTPS.
+        authority: directory of the local authority that issues their certificate.
     """
 
     project: str
     environment: str
     path: Path
     stages: Mapping[str, tuple[int, str]]
+    https: frozenset[str] = frozenset()
+    authority: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,7 @@ class _Furnisher:
         for name, place in scripts.items():
             self._put(place, _stamped((_SHIPPED / name).read_text(encoding="utf-8")).encode(), 0o755)
         self._put_env_file(env_file)
+        self._put_certificate()
         for name, (port, _) in self.layout.stages.items():
             self._put_stage(name, port, *stages[name])
         return Report(tuple(self.created), tuple(self.repaired), tuple(self.kept), tuple(self.problems))
@@ -128,7 +133,7 @@ class _Furnisher:
         """What is opened or made must not lead out; other files are replaced, and with them the link."""
         opened = [env_file, *(name for places in stages.values() for name in places)]
         opened += [f".gaia/stages/{stage}.lock" for stage in stages]
-        require_inside(self.path, ".git/info", ".gaia/stages", *opened)
+        require_inside(self.path, ".git/info", ".gaia/stages", *TLS_FILES, *opened)
 
     def _tracked(self) -> set[str]:
         databases = [database for _, database in self.layout.stages.values()]
@@ -210,6 +215,17 @@ class _Furnisher:
             self._note(name, file.exists())
             put(file, new.encode("utf-8", "surrogateescape"), _mode(file, 0o600))
 
+    def _put_certificate(self) -> None:
+        """One for all stages; it stays when none serves HTTPS any more, for `USE_HTTPS=true ./launch.sh`."""
+        if self.layout.authority is None or not (self.layout.https or (self.path / TLS_PLACE).is_dir()):
+            return
+        from environments.drivers.authority import ensure_certificate  # takes a while to import, and few need it
+
+        place = self.path / TLS_PLACE
+        existed = place.is_dir()
+        for name in ensure_certificate(self.layout.authority, place, self.layout.environment):
+            self._note(f"{TLS_PLACE}/{name}", existed)
+
     def _put_stage(self, stage: str, port: int, database: str, log: str) -> None:
         base = {
             "GAIA_PROJECT": self.layout.project,
@@ -217,6 +233,7 @@ class _Furnisher:
             "PORT": str(port),
             "DATABASE_PATH": database,
             "LOG_FILE": log,
+            **({"USE_HTTPS": "true"} if stage in self.layout.https else {}),
         }
         variables = stage_variables(stage, base, self._command(stage))
         self._put(f".gaia/stages/{stage}.env", assignments(variables).encode(), 0o600)
