@@ -1,7 +1,8 @@
-"""tmux sessions that GAIA started."""
+"""tmux sessions: those that GAIA started, and those of others that it sees or has adopted."""
 
 from __future__ import annotations
 
+import os
 from typing import ClassVar
 
 from django.db import models
@@ -10,16 +11,21 @@ from django.utils import timezone
 
 from events.models import Stateful
 from sessions.querysets import SessionQuerySet
-from sessions.states import SESSION_ACTIVE, SESSION_TRANSITIONS, Runs, SendOutcome, SessionState
+from sessions.states import SESSION_ACTIVE, SESSION_TRANSITIONS, Origin, Runs, SendOutcome, SessionState
 
 
 class Session(Stateful):
-    """One life of a tmux session: when it ends and is started again, that is a new row."""
+    """One life of a tmux session: when it ends and is started again, that is a new row.
+
+    Of a session that GAIA did not start, a row is what GAIA sees of it. Which one it is: the socket, the server's pid
+    and start time, the session's and the pane's ids in it, and the pane's process.
+    """
 
     TRANSITIONS: ClassVar = SESSION_TRANSITIONS
 
     gaia_id = models.CharField(max_length=32, db_index=True, help_text="Value of the pane option @gaia_id")
     name = models.CharField(max_length=64)
+    origin = models.CharField(max_length=10, choices=Origin.choices, default=Origin.GAIA)
     group = models.CharField(max_length=40, help_text="Key of its group in the fleet")
     provider = models.CharField(max_length=40)
     role = models.CharField(max_length=60, blank=True)
@@ -30,12 +36,17 @@ class Session(Stateful):
     cwd = models.CharField(max_length=1000)
     argv = models.JSONField(default=list)
     runs = models.CharField(max_length=10, choices=Runs.choices, default=Runs.SHELL)
-    reason = models.CharField(max_length=300, blank=True, help_text="Why a shell runs instead of an agent")
+    reason = models.CharField(max_length=300, blank=True, help_text="Why something else runs than its agent")
     state = models.CharField(max_length=10, choices=SessionState.choices, default=SessionState.STARTING)
+    socket = models.CharField(max_length=200, blank=True, help_text="Of its tmux server, when that is not GAIA's own")
     tmux_name = models.CharField(max_length=200, blank=True, help_text="Its name in tmux, if somebody renamed it there")
     tmux_session = models.CharField(max_length=20, blank=True)
     tmux_pane = models.CharField(max_length=20, blank=True)
     tmux_server_pid = models.PositiveIntegerField(null=True, blank=True)
+    tmux_server_started = models.BigIntegerField(
+        null=True, blank=True, help_text="When that server began, in seconds since the epoch; of servers not GAIA's"
+    )
+    panes = models.PositiveIntegerField(default=1, help_text="How many its tmux session has; this is one of them")
     pane_pid = models.PositiveIntegerField(null=True, blank=True)
     pane_start_ticks = models.BigIntegerField(
         null=True, blank=True, help_text="When that process was started: a pid alone may be another's by now"
@@ -56,8 +67,21 @@ class Session(Stateful):
     class Meta:
         ordering: ClassVar = ["id"]
         constraints: ClassVar = [
+            # others may call theirs as they like
             models.UniqueConstraint(
-                fields=["name"], condition=Q(state__in=SESSION_ACTIVE), name="one_live_session_per_name"
+                fields=["name"],
+                condition=Q(state__in=SESSION_ACTIVE) & ~Q(origin=Origin.FOREIGN),
+                name="one_live_session_per_name",
+            ),
+            # two that look at the same time see it once
+            models.UniqueConstraint(
+                fields=["socket", "tmux_server_pid", "tmux_server_started", "tmux_session"],
+                condition=Q(state__in=SESSION_ACTIVE) & ~Q(origin=Origin.GAIA),
+                name="one_live_row_per_session_of_others",
+            ),
+            models.CheckConstraint(
+                condition=Q(origin=Origin.GAIA, socket="") | (~Q(origin=Origin.GAIA) & ~Q(socket="")),
+                name="session_of_others_has_socket",
             ),
             # a pane that outlived its row is found again as a new life
             models.UniqueConstraint(
@@ -73,12 +97,18 @@ class Session(Stateful):
 
     @property
     def key(self) -> str:
-        """Subject of its events."""
-        return f"session/{self.name}"
+        """Subject of its events; what GAIA only looks at does not mix with its own of the same name."""
+        where = f"@{os.path.basename(self.socket)}" if self.origin == Origin.FOREIGN else ""
+        return f"session/{self.name}{where}"
 
     @property
     def live(self) -> bool:
         return self.state in SESSION_ACTIVE
+
+    @property
+    def foreign(self) -> bool:
+        """Whether GAIA may only look at it."""
+        return self.origin == Origin.FOREIGN
 
 
 class Send(models.Model):

@@ -23,11 +23,20 @@ SESSION_TRANSITIONS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
+class Origin(TextChoices):
+    """Who started a session, and so what GAIA may do with it."""
+
+    GAIA = "gaia", "GAIA's"  # on GAIA's own tmux server
+    ADOPTED = "adopted", "adopted"  # somebody else's, which GAIA works with until it lets go of it
+    FOREIGN = "foreign", "not GAIA's"  # somebody else's, which GAIA only looks at
+
+
 class Runs(TextChoices):
     """What runs in a session's pane."""
 
     AGENT = "agent", "Agent"
     SHELL = "shell", "Shell"
+    OTHER = "other", "Another program"
 
 
 class SendOutcome(TextChoices):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from sessions.drivers.tmux_facts import GAIA_ID
+from sessions.drivers.tmux_facts import GAIA_ID, PROCESS
 from sessions.drivers.tmux_script import command, line
 
 PAGE = 2_000  # lines per conversation; 50,000 at once stop the server for half a second
@@ -25,13 +25,15 @@ class History(NamedTuple):
 
 
 def page_line(pane_id: str, start: str, end: str, ansi: bool) -> str:
-    """The script line that prints the history's size and whose pane it is, then the lines from `start` to `end`.
+    """The script line that prints the history's size and which pane it is, then the lines from `start` to `end`.
 
     See tmux(1), capture-pane.
     """
     flags = ("-e",) if ansi else ()
     return line(
-        command("display-message", "-p", "-t", pane_id, f"#{{history_size}} #{{history_limit}} #{{{GAIA_ID}}}"),
+        command(
+            "display-message", "-p", "-t", pane_id, f"#{{history_size}} #{{history_limit}} {PROCESS} #{{{GAIA_ID}}}"
+        ),
         command("capture-pane", "-p", *flags, "-S", start, "-E", end, "-t", pane_id),
     )
 
@@ -60,9 +62,10 @@ def read_pages(read: Callable[[str, str], str], lines: int, ansi: bool) -> str:
     return joint.join("\n".join(rows) for rows in reversed(pages))
 
 
-def whose(text: str) -> str:
-    """The mark of the pane that a printed page is of; empty when it has none."""
-    return text.partition("\n")[0].partition(" ")[2].partition(" ")[2]
+def whose(text: str) -> tuple[str, str]:
+    """The mark of the pane that a printed page is of, empty when it has none, and its process as `PROCESS` has it."""
+    words = text.partition("\n")[0].split(" ", 3)
+    return (words[3], words[2]) if len(words) > 3 else ("", "")
 
 
 def _continues(rows: list[str], later: list[str], known: int, ansi: bool) -> bool:
@@ -75,5 +78,5 @@ def _continues(rows: list[str], later: list[str], known: int, ansi: bool) -> boo
 
 def _page(text: str) -> tuple[list[str], History]:
     head, _, body = text.partition("\n")
-    size, limit, _ = f"{head}  ".split(" ", 2)
+    size, limit, *_ = f"{head}  ".split(" ", 2)
     return body.removesuffix("\n").split("\n"), History(int(size or 0), int(limit or 0))

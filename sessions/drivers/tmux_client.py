@@ -50,10 +50,12 @@ def scrubbed_environment(source: Mapping[str, str], extra: Mapping[str, str] | N
 
 
 class TmuxClient:
-    """Runs commands on one tmux server, found by socket name.
+    """Runs commands on one tmux server, found by socket name or by socket.
 
     Args:
         socket_name: for `tmux -L`.
+        socket: of a server that GAIA did not start, for `tmux -S`; `socket_name` only names it then, and no command
+            ever starts a server there.
         config: file for `tmux -f`; None for none at all, never the user's own `~/.tmux.conf`.
         env: variables added to the scrubbed environment of the server.
         tmpdir: directory of the socket; default /tmp, whatever TMUX_TMPDIR says: everybody finds the same server.
@@ -63,15 +65,17 @@ class TmuxClient:
         self,
         socket_name: str,
         *,
+        socket: Path | None = None,
         config: Path | None = None,
         env: Mapping[str, str] | None = None,
         tmpdir: Path | None = None,
     ) -> None:
-        if not _SOCKET_NAME.fullmatch(socket_name):
+        if socket is None and not _SOCKET_NAME.fullmatch(socket_name):
             raise InvalidInput(
                 f"{socket_name!r} is not a name for a tmux socket", fix="Use letters, digits, '_' and '-'."
             )
         self.socket_name = socket_name
+        self._socket = socket
         self.config = config
         self.environment = scrubbed_environment(os.environ, env)
         self.environment.setdefault("PATH", os.defpath)
@@ -99,11 +103,15 @@ class TmuxClient:
     @property
     def socket_path(self) -> Path:
         """Where tmux puts the socket (tmux(1), -L and TMUX_TMPDIR)."""
+        if self._socket is not None:
+            return self._socket
         return Path(self.environment.get("TMUX_TMPDIR", _SOCKETS)) / f"tmux-{os.getuid()}" / self.socket_name
 
     def argv(self, *words: str, utf8: bool = True) -> list[str]:
         """The argument list of a tmux call on this server."""
         flags = ["-u"] if utf8 else []
+        if self._socket is not None:
+            return [self.program, *flags, "-N", "-S", str(self._socket), *words]
         return [self.program, *flags, "-L", self.socket_name, "-f", str(self.config or "/dev/null"), *words]
 
     def call(self, words: Sequence[str], *, timeout: float, stdin: str | None = None, tries: int = _TRIES) -> Completed:
@@ -126,7 +134,7 @@ class TmuxClient:
                 break  # part of the script ran: running it again would do that part twice
             time.sleep(_PAUSE * attempt)
         if not completed.ok and _NO_SERVER.search(completed.stderr):
-            raise no_server(self.socket_name)
+            raise no_server(self.socket_name, others=self._socket is not None)
         return completed
 
     def script(self, lines: Iterable[str], *, timeout: float, start: bool = False, tries: int = _TRIES) -> Completed:
@@ -151,7 +159,9 @@ class TmuxClient:
             raise TmuxHung(
                 f"tmux did not answer within {timeout:g} s",
                 meaning=f"The server {self.socket_name} hangs or the machine is overloaded; its sessions may run on.",
-                fix="Try again; if it stays so, `gaia down --all` ends this tmux server and its sessions.",
+                fix=f"Try again; if it stays so, look at it: fuser {self._socket}"
+                if self._socket is not None
+                else "Try again; if it stays so, `gaia down --all` ends this tmux server and its sessions.",
                 socket=str(self.socket_path),
             ) from error
         except CommandMissing as error:
@@ -168,12 +178,14 @@ class TmuxClient:
             )
 
 
-def no_server(socket_name: str) -> NoServer:
-    """The error for a socket on which nobody listens."""
+def no_server(socket_name: str, *, others: bool = False) -> NoServer:
+    """The error for a socket on which nobody listens; `others`: it is not GAIA's."""
     return NoServer(
         f"no tmux server runs on socket {socket_name}",
         meaning="There are no sessions.",
-        fix="`gaia up` starts the server with the first session.",
+        fix="It has ended, and its sessions with it."
+        if others
+        else "`gaia up` starts the server with the first session.",
     )
 
 

@@ -11,8 +11,10 @@ from sessions.drivers.tmux_errors import TmuxError
 
 # GAIA's marks on a pane, read back with every listing as `PaneFacts.tags`. They are pane options: a window that is
 # linked into another session would show that session's options, but keeps its panes' own.
-TAGS = ("name", "provider", "group", "role", "environment", "protected", "runs", "node")
+TAGS = ("name", "provider", "group", "role", "environment", "protected", "runs", "home")
 GAIA_ID = "@gaia_id"
+GAIA_HOME = "@gaia_home"  # on adopted panes: whose mark it is, as the name of that GAIA's own socket
+PROCESS = "#{pid}/#{start_time}/#{pane_pid}"  # a pane's number means nothing without its server
 HOME_SESSION = "@gaia_session"  # the session the pane was made in: a linked pane is listed under several
 
 
@@ -45,6 +47,10 @@ class PaneFacts(NamedTuple):
     title: str
     current_command: str
     cwd: str
+
+    def process(self, server: ServerIdentity) -> str:
+        """Server and process, as `PROCESS` gives them."""
+        return f"{server.pid}/{server.start_time}/{self.pane_pid}"
 
     @property
     def ended_unnoticed(self) -> bool:
@@ -95,19 +101,27 @@ def parse_listing(text: str, nonce: str) -> Snapshot:
 
     Raises: TmuxError when it is no such listing.
     """
-    head, *rows = text.split(f"\n{nonce}\t")
-    server = _SERVER.fullmatch(head)
-    if server is None:
-        raise TmuxError(f"tmux answered something that is no listing: {text[:120]!r}")
+    server, rows = parse_rows(text, nonce)
     panes: dict[str, PaneFacts] = {}
     at_home: set[str] = set()
-    for row in rows:
-        pane, is_home = _parse_row(row)
+    for pane, is_home in rows:
         if pane.pane_id not in panes or (is_home and pane.pane_id not in at_home):
             panes[pane.pane_id] = pane
         if is_home:
             at_home.add(pane.pane_id)
-    return Snapshot(ServerIdentity(int(server[1]), int(server[2])), tuple(panes.values()))
+    return Snapshot(server, tuple(panes.values()))
+
+
+def parse_rows(text: str, nonce: str) -> tuple[ServerIdentity, list[tuple[PaneFacts, bool]]]:
+    """The server and its panes in what the `listing` words printed, a linked one as often as it is listed.
+
+    With each whether it is listed in the session it was made in. Raises: TmuxError when it is no such listing.
+    """
+    head, *rows = text.split(f"\n{nonce}\t")
+    server = _SERVER.fullmatch(head)
+    if server is None:
+        raise TmuxError(f"tmux answered something that is no listing: {text[:120]!r}")
+    return ServerIdentity(int(server[1]), int(server[2])), [_parse_row(row) for row in rows]
 
 
 def _parse_row(row: str) -> tuple[PaneFacts, bool]:
