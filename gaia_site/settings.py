@@ -224,7 +224,11 @@ Q_CLUSTER = {
 GAIA_OPERATIONS = {
     "environments.setup": "environments.operations.set_up",
     "environments.clean": "environments.operations.clean",
+    "environments.git": "environments.git_operations.act",
 }
+
+# What else is looked at of environments, by rooms above theirs: function(environments) -> {id: findings}.
+GAIA_HEALTH_CHECKS = ["sessions.health.check_sessions"]
 
 LOGGING = {
     "version": 1,

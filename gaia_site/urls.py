@@ -22,6 +22,7 @@ urlpatterns = [
     path("api/multi-env/health", api.health),
     path("api/", include("events.api")),
     path("api/", include("environments.api")),
+    path("api/", include("environments.api_git")),
     path("api/", include("processes.api")),
     path("api/", include("sessions.api")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
