@@ -143,7 +143,7 @@ def platform(directory: Path) -> Iterator[Callable[..., str]]:
     ports = free_ports()
     env = {name: value for name, value in os.environ.items() if not name.startswith("GAIA_")}
     env |= {"GAIA_HOME": str(directory / "home"), "TMUX_TMPDIR": str(directory)}
-    env |= {"GAIA_ENVIRONMENTS_BASE_PORT": str(ports + 1)}
+    env |= {"GAIA_ENVIRONMENTS_BASE_PORT": str(ports + 1), "GAIA_SESSIONS_SOCKET_DIRS": str(directory / "sockets")}
 
     def gaia(*words: str) -> str:
         argv = [str(ROOT / "gaia"), *words]

@@ -42,6 +42,7 @@ for _name in [name for name in os.environ if name.startswith("GAIA_") and name !
     del os.environ[_name]
 _HOME = Path(tempfile.mkdtemp(prefix="gaia-")).resolve()
 os.environ["GAIA_HOME"] = str(_HOME)
+os.environ["GAIA_SESSIONS_SOCKET_DIRS"] = str(_HOME / "sockets")  # nobody's tmux servers are looked at
 os.environ.pop("TMUX_TMPDIR", None)  # GAIA's socket does not follow it; a tmux that a test runs by hand would
 
 

@@ -78,7 +78,9 @@ def demo() -> Iterator[Demo]:
     home = Path(tempfile.mkdtemp(prefix="gaia-b-")).resolve()
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("GAIA_", "DJANGO_", "TMUX"))}
     with free_ports() as base:
-        running = Demo(home, "", "", "", {**ours, "GAIA_HOME": str(home), "GAIA_ENVIRONMENTS_BASE_PORT": str(base)})
+        ours |= {"GAIA_HOME": str(home), "GAIA_ENVIRONMENTS_BASE_PORT": str(base)}
+        ours["GAIA_SESSIONS_SOCKET_DIRS"] = str(home / "sockets")  # nobody's tmux servers are looked at
+        running = Demo(home, "", "", "", ours)
         try:
             said = json.loads(running.gaia("up", "--demo", "--detach", "--json", "--port", str(_free_port())))
             yield Demo(home, said["url"], said["password"], said["token"], running.environ)
