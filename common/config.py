@@ -157,6 +157,8 @@ KEYS: tuple[Key, ...] = (
     Key("sessions", "history_limit", 10000, _count, "Lines of scrollback tmux keeps per pane."),
     Key("sessions", "shell", "", _text, "Shell where no agent is installed; empty: $SHELL, else /bin/sh."),
     Key("sessions", "path", "", _text, "PATH to find agent CLIs on; empty: that of whoever ran `gaia up`."),
+    Key("sessions", "socket_dirs", "", _text, "Directories with tmux sockets of others, ':' between; empty: tmux's own."),
+    Key("sessions", "sockets", "", _text, "More tmux sockets of others to look at, ':' between them."),
     Key("jobs", "workers", 2, _count, "Workers of the job queue."),
     Key("processes", "stop_grace", 10.0, parse_duration, "How long a process may take to end after TERM before KILL."),
     Key("processes", "log_mb", 20, _count, "Megabytes a log may hold before its older half is archived."),
