@@ -98,6 +98,95 @@ def _environments(verbs: Verbs[Parser]) -> None:
     restore = _verb(env, "restore", "env:restore", "bring salvaged work back into a checkout")
     restore.add_argument("salvage", nargs="?", metavar="SALVAGE", help="its name; without it the salvages are listed")
     restore.add_argument("--into", metavar="DIR", help="the checkout; default the environment it came from")
+    _snapshots(env)
+    _git(_group(env, "git", "git in an environment; what could be lost is in a snapshot first"))
+
+
+def _snapshots(env: Verbs[Parser]) -> None:
+    snapshots = _verb(env, "snapshots", "snapshots:snapshots", "how environments were before verbs of git; restore one")
+    of = snapshots.add_argument(
+        "of", nargs="?", metavar="ENV", help="whose; default all. The word restore brings NAME back"
+    )
+    _completed_by(of, ENVIRONMENT)
+    snapshots.add_argument("name", nargs="?", metavar="NAME", help="the snapshot, shop-dev1/20250131T120000Z")
+    snapshots.add_argument("--into", metavar="ENV", help="the environment; default the one it was taken of")
+    snapshots.add_argument("--project", help="which project, when there are several")
+    _yes(snapshots)
+
+
+def _git(git: Verbs[Parser]) -> None:
+    """The verbs of `gaia env git`."""
+    everywhere = "in all environments, or those of --project"
+    status = _git_verb(git, "status", "branch, commits ahead and behind, changes, what is under way", every=everywhere)
+    status.set_defaults(run="git_look:status")
+    log = _git_verb(git, "log", "commits, newest first")
+    log.set_defaults(run="git_look:log")
+    count = number("a number of commits", 1, 1000)
+    log.add_argument("-n", "--limit", type=count, default=20, metavar="N", help="how many (default 20)")
+    log.add_argument("--since", default="", metavar="COMMIT", help="leave out what this branch or commit has")
+    diff = _git_verb(git, "diff", "what differs, by default files against the last commit")
+    diff.set_defaults(run="git_look:diff")
+    against = diff.add_mutually_exclusive_group()
+    against.add_argument("--staged", action="store_true", help="the index against the last commit")
+    against.add_argument("--branch", action="store_true", help="commits and files since it left the default branch")
+    against.add_argument("--against", metavar="COMMIT", help="files against a branch, tag or commit")
+    against.add_argument("--commit", metavar="COMMIT", help="what one commit changed")
+    diff.add_argument("--stat", action="store_true", help="only the files with their counts")
+    commit = _git_verb(git, "commit", "commit what was changed, new files too")
+    commit.add_argument("-m", "--message", action="append", required=True, metavar="TEXT", help="again: a paragraph")
+    commit.add_argument("--staged", action="store_true", help="leave out what is not in the index")
+    feature = _git_verb(git, "feature", "start a branch from the default branch, or check out the one there is")
+    feature.add_argument("name", metavar="NAME", help="caching makes feature/caching; with a slash as it is")
+    feature.add_argument("--base", default="", metavar="COMMIT", help="where it starts (default the default branch)")
+    delete = _git_verb(git, "delete-branch", "delete a local branch; its commits are in a snapshot")
+    delete.add_argument("branch", metavar="BRANCH", help="which; not the one that is checked out")
+    _git_bringing_in(git, everywhere)
+    _git_taking_back(git)
+
+
+def _git_bringing_in(git: Verbs[Parser], everywhere: str) -> None:
+    sync = _git_verb(git, "sync", "fetch the source and bring its default branch in", every=everywhere)
+    pull = _git_verb(git, "pull", "bring in what others pushed to the same branch of the hub", every=everywhere)
+    for verb in (sync, pull):
+        verb.add_argument("--rebase", action="store_true", help="rebase instead of merge")
+    rebase = _git_verb(git, "rebase", "put the branch's commits on top of the default branch")
+    rebase.add_argument("--onto", default="", metavar="COMMIT", help="on top of another branch or commit")
+    for verb in (sync, pull, rebase):
+        ending = verb.add_mutually_exclusive_group()
+        ending.add_argument("--continue", dest="proceed", action="store_true", help="go on after conflicts")
+        ending.add_argument("--abort", action="store_true", help="give up and go back to how it was")
+    proceed = _git_verb(git, "continue", "go on with the merge or rebase under way, once the files are edited")
+    proceed.set_defaults(run="git:proceed")
+    _git_verb(git, "abort", "give up the merge or rebase under way; what was resolved is in a snapshot")
+    push = _git_verb(
+        git, "push", "push the branch to the hub, and to the source if gaia.yaml says so", every=everywhere
+    )
+    push.add_argument(
+        "--force-with-lease", action="store_true", help="after a rebase: replace what this checkout last saw there"
+    )
+
+
+def _git_taking_back(git: Verbs[Parser]) -> None:
+    reset = _git_verb(git, "reset", "move the branch, or take back changes; how it was is in a snapshot")
+    reset.add_argument("--to", default="HEAD", metavar="COMMIT", help="branch, tag or commit (default HEAD)")
+    mode = reset.add_mutually_exclusive_group()
+    for name, text in (("soft", "only the branch"), ("mixed", "also the index (default)"), ("hard", "also the files")):
+        mode.add_argument(f"--{name}", dest="mode", action="store_const", const=name, default="mixed", help=text)
+    clean = _git_verb(git, "clean", "remove files that git neither knows nor ignores; they are in a snapshot")
+    for verb in (reset, clean):
+        _yes(verb)
+
+
+def _git_verb(git: Verbs[Parser], name: str, text: str, *, every: str = "") -> Parser:
+    verb = _verb(git, name, f"git:{name.replace('-', '_')}", text)
+    which = verb.add_argument(
+        "environment", nargs="?", metavar="ENV", help="dev1 or shop-dev1; default where one stands"
+    )
+    _completed_by(which, ENVIRONMENT)
+    if every:
+        verb.add_argument("--all", action="store_true", help=every)
+    verb.add_argument("--project", help="which project, when there are several")
+    return verb
 
 
 def add_setup_arguments(parser: argparse.ArgumentParser) -> None:

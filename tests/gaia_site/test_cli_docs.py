@@ -54,7 +54,7 @@ def called() -> set[tuple[str, ...]]:
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             words = [arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
             if name in {"cli", "gaia", "start", "on_a_terminal", "bare", "used"} and words:
-                found |= {tuple(words[:1]), tuple(words[:2])}
+                found |= {tuple(words[:1]), tuple(words[:2]), tuple(words[:3])}
     return found
 
 

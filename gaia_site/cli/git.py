@@ -1,0 +1,228 @@
+"""`gaia env git VERB`: the verbs that do something. What only looks is in git_look.py."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from common.errors import GaiaError, InvalidInput
+from common.text import plain
+from gaia_site.cli import pictures
+from gaia_site.cli.ground import called_from, confirm, ready, say
+
+if TYPE_CHECKING:
+    from environments.actions.git import Told
+    from environments.models import Environment
+
+_SHOWN_NAMES = 5
+
+
+def commit(arguments: Namespace) -> int:
+    """Commit what was changed. Returns: the exit code."""
+    environment = meant(arguments)
+    from environments.actions import git
+
+    message = "\n\n".join(arguments.message)
+    return _tell(arguments, git.commit(environment, message, only_staged=arguments.staged))
+
+
+def feature(arguments: Namespace) -> int:
+    """Start a branch, or check out the one there is. Returns: the exit code."""
+    environment = meant(arguments)
+    from environments.actions import git
+
+    return _tell(arguments, git.feature(environment, arguments.name, base=arguments.base))
+
+
+def delete_branch(arguments: Namespace) -> int:
+    """Delete a local branch. Returns: the exit code."""
+    environment = meant(arguments)
+    from environments.actions import git
+
+    return _tell(arguments, git.delete_branch(environment, arguments.branch))
+
+
+def pull(arguments: Namespace) -> int:
+    """Bring in what others pushed, in one environment or in all. Returns: the exit code."""
+    ready()
+    from environments.actions import git
+
+    return _each(arguments, lambda environment: git.pull(environment, rebase=arguments.rebase))
+
+
+def sync(arguments: Namespace) -> int:
+    """Bring in the source's default branch, in one environment or in all. Returns: the exit code."""
+    ready()
+    from environments.actions import git
+
+    fetched: dict[str, GaiaError | None] = {}
+
+    def fetch_once(environment: Environment) -> None:
+        project = environment.project
+        if project.name not in fetched:
+            if not arguments.json:
+                say(f"Fetching {project.source} …")
+            fetched[project.name] = None
+            try:
+                git.fetch_source(project)
+            except GaiaError as error:
+                fetched[project.name] = error
+        if failed := fetched[project.name]:
+            raise failed
+
+    def act(environment: Environment) -> Told:
+        if not arguments.all:
+            return git.sync(environment, rebase=arguments.rebase)
+        fetch_once(environment)
+        return git.sync(environment, rebase=arguments.rebase, fetch=False)
+
+    return _each(arguments, act)
+
+
+def push(arguments: Namespace) -> int:
+    """Push the branch, of one environment or of all. Returns: the exit code."""
+    ready()
+    from environments.actions import git
+
+    return _each(arguments, lambda environment: git.push(environment, force=arguments.force_with_lease))
+
+
+def rebase(arguments: Namespace) -> int:
+    """Put the branch's commits on top of another one. Returns: the exit code."""
+    ready()
+    from environments.actions import git
+
+    return _each(arguments, lambda environment: git.rebase(environment, onto=arguments.onto))
+
+
+def proceed(arguments: Namespace) -> int:
+    """Go on with the merge or rebase under way. Returns: the exit code."""
+    environment = meant(arguments)
+    from environments.actions import git
+
+    return _tell(arguments, git.proceed(environment))
+
+
+def abort(arguments: Namespace) -> int:
+    """Give up the merge or rebase under way. Returns: the exit code."""
+    environment = meant(arguments)
+    from environments.actions import git
+
+    return _tell(arguments, git.abort(environment))
+
+
+def reset(arguments: Namespace) -> int:
+    """Move the branch, or take back changes. Returns: the exit code."""
+    environment = meant(arguments)
+    from environments.actions import git, git_look
+
+    if arguments.mode == "hard":
+        lost = git_look.state(environment).dirty
+        files = f" and throw away its {_so_many(lost, 'changed file')}" if lost else ""
+        question = f"Reset {environment.directory} to {arguments.to}{files}? How it is now is kept in a snapshot."
+        confirm(question, yes=arguments.yes)
+    return _tell(arguments, git.reset(environment, to=arguments.to, mode=arguments.mode))
+
+
+def clean(arguments: Namespace) -> int:
+    """Remove untracked files. Returns: the exit code."""
+    environment = meant(arguments)
+    from environments.actions import git, git_look
+
+    names = git_look.difference(environment).untracked
+    if names:
+        question = f"Remove {_so_many(len(names), 'untracked file')} of {environment.directory} ({_listed(names)})?"
+        confirm(f"{question} A snapshot keeps them.", yes=arguments.yes)
+    return _tell(arguments, git.clean(environment))
+
+
+def meant(arguments: Namespace) -> Environment:
+    """Django loaded, and the environment that is meant: the one named, or the one stood in.
+
+    Raises: NotFound; Conflict when the name is not clear; InvalidInput when none was named and none is stood in.
+    """
+    ready()
+    from environments.actions.git_look import environment_meant
+
+    return environment_meant(arguments.environment, arguments.project, called_from())
+
+
+def all_meant(arguments: Namespace) -> list[Environment]:
+    """`meant`, or with --all every environment. Raises: as `meant`."""
+    if not getattr(arguments, "all", False):
+        return [meant(arguments)]
+    ready()
+    from environments.actions.git_look import live_environments
+
+    if arguments.environment:
+        raise InvalidInput(
+            f"--all and {arguments.environment} together are not clear",
+            meaning="Nothing was done.",
+            fix="Leave one of them away.",
+        )
+    return live_environments(arguments.project)
+
+
+def _each(arguments: Namespace, act: Callable[[Environment], Told]) -> int:
+    """Do a verb, in one environment or in all: one that cannot does not keep the others from it.
+
+    Returns: 0, or the exit code of the first error.
+    """
+    if getattr(arguments, "proceed", False):
+        return proceed(arguments)
+    if getattr(arguments, "abort", False):
+        return abort(arguments)
+    environments = all_meant(arguments)
+    if not getattr(arguments, "all", False):
+        return _tell(arguments, act(environments[0]))
+    told: list[dict[str, Any]] = []
+    code = 0
+    for environment in environments:
+        try:
+            done = act(environment)
+        except GaiaError as error:
+            code = code or error.exit_code
+            told.append({"environment": environment.directory, "error": error.as_dict()})
+            if not arguments.json:
+                _tell_error(environment.directory, error)
+        else:
+            told.append(done.as_dict())
+            if not arguments.json:
+                print(f"{pictures.icon('ready')} {done.environment:<20} {plain(done.message)}", flush=True)
+    if arguments.json:
+        print(json.dumps(told, default=str))
+    elif not environments:
+        print("No environments. Make some: gaia env setup")
+    return code
+
+
+def _tell(arguments: Namespace, told: Told) -> int:
+    if arguments.json:
+        print(json.dumps(told.as_dict()))
+        return 0
+    print(plain(told.message))
+    if told.verb == "clean":
+        for name in told.files:
+            print(f"  {plain(name)}")
+    if told.snapshot:
+        say(f"  How it was before: gaia env snapshots restore {told.snapshot}")
+    return 0
+
+
+def _tell_error(directory: str, error: GaiaError) -> None:
+    sys.stdout.write(f"{pictures.icon('failed')} {directory:<20} {plain(error.what)}\n")
+    sys.stdout.flush()
+    for line in [*plain(error.meaning).splitlines(), *plain(error.fix).splitlines()]:
+        say(f"    {line}")
+
+
+def _so_many(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    shown = ", ".join(plain(name) for name in names[:_SHOWN_NAMES])
+    return shown if len(names) <= _SHOWN_NAMES else f"{shown} and {len(names) - _SHOWN_NAMES} more"
