@@ -19,6 +19,7 @@ from urllib.parse import SplitResult, urlsplit
 from common.durations import parse_duration
 from common.errors import InvalidInput
 from common.home import Home, gaia_home
+from common.mail import mail_server
 from common.redaction import mask_url
 
 
@@ -98,6 +99,13 @@ def _database_url(value: Any) -> str:
     return text
 
 
+def _mail_url(value: Any) -> str:
+    text = _text(value)
+    if text:
+        mail_server(text)
+    return text
+
+
 def _url_parts(text: str) -> SplitResult:
     try:
         parts = urlsplit(text)
@@ -160,10 +168,28 @@ KEYS: tuple[Key, ...] = (
     Key("sessions", "socket_dirs", "", _text, "Directories with tmux sockets of others, ':' between; empty: tmux's own."),
     Key("sessions", "sockets", "", _text, "More tmux sockets of others to look at, ':' between them."),
     Key("jobs", "workers", 2, _count, "Workers of the job queue."),
+    Key("jobs", "keep_days", 90, _count, "Days that what is over is kept in lists: operations, past sessions, …."),
+    Key("mail", "url", "", _mail_url, "Mail server, smtp://USER:PASSWORD@HOST:587; empty: no mail is sent."),
+    Key("mail", "sender", "gaia@localhost", _text, "Address that mail comes from."),
+    Key("backups", "interval", 24, _count, "Hours after which a database is backed up again."),
+    Key("backups", "keep_daily", 7, _count, "Days with a backup whose newest one is kept."),
+    Key("backups", "keep_weekly", 4, _count, "Weeks with a backup whose newest one is kept."),
+    Key("backups", "keep_monthly", 3, _count, "Months with a backup whose newest one is kept."),
+    Key("backups", "timeout", 3600.0, parse_duration, "Longest that copying, packing or verifying one may take."),
     Key("processes", "stop_grace", 10.0, parse_duration, "How long a process may take to end after TERM before KILL."),
     Key("processes", "log_mb", 20, _count, "Megabytes a log may hold before its older half is archived."),
     Key("processes", "log_archives", 4, _count, "Archives kept of each log, compressed."),
     Key("processes", "log_days", 30, _count, "Days the logs of operations that have ended are kept."),
+    Key("health", "interval", 5, _count, "Minutes between two looks at the environments; later in the console's jobs."),
+    Key("health", "confirmations", 2, _count, "Looks in a row that must see what may pass before it counts."),
+    Key("health", "behind", 50, _count, "Commits an environment may be behind before that is a warning."),
+    Key("health", "uncommitted_days", 7, _count, "Days uncommitted work may lie around before it is mentioned."),
+    Key("health", "disk_warning_mb", 2048, _count, "Megabytes that must be free on a disk, or there is a warning."),
+    Key("health", "disk_failed_mb", 256, _count, "Megabytes that must be free on a disk, or it counts as full."),
+    Key("health", "database_mb", 512, _count, "Megabytes of the largest database that is looked through for damage."),
+    Key("health", "growth_mb", 1024, _count, "Megabytes a database may grow within a day before that is a warning."),
+    Key("health", "backup_days", 2, _count, "Days the last verified backup of a database may be old."),
+    Key("health", "history_days", 90, _count, "Days that periods of health which are over are kept."),
 )  # fmt: skip
 
 _BY_DOTTED = {key.dotted: key for key in KEYS}

@@ -13,6 +13,7 @@ from django.conf import settings
 
 from common.errors import Conflict
 from environments import reconcile as environments
+from events.notifications.notifier import Notifier
 from processes.actions.harvest import is_alive
 from processes.actions.processes import request_start
 from processes.daemon import Loop
@@ -36,6 +37,7 @@ def loops(node: Node) -> list[Loop]:
         Loop("stages", 1.0, lambda: environments.look_at_stages(node)),
         Loop("git", 5.0, environments.look_at_git),
         Loop("logs", 10.0, Rotation(node).turn),
+        Loop("notifications", 1.0, Notifier().turn),
     ]
 
 
