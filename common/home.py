@@ -56,6 +56,11 @@ class Home:
         return self.root / "salvage"
 
     @property
+    def ca(self) -> Path:
+        """The local certificate authority, made on demand."""
+        return self.root / "ca"
+
+    @property
     def processes(self) -> Path:
         return self.root / "processes"
 

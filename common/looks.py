@@ -56,6 +56,10 @@ STATES: dict[str, State] = {
     "damaged": _state(Look.FAILED, "damaged"),
     "removing": _state(Look.WORKING, "being removed"),
     "removed": _state(Look.STOPPED, "removed"),
+    # backups
+    "taking": _state(Look.WORKING, "being taken"),
+    "verified": _state(Look.DONE, "verified"),
+    "deleted": _state(Look.STOPPED, "deleted"),
     # operations
     "queued": _state(Look.DETECTING, "queued"),
     "working": _state(Look.WORKING, "working"),
@@ -65,6 +69,11 @@ STATES: dict[str, State] = {
     "info": _state(Look.IDLE, "info"),
     "warning": _state(Look.WARNING, "warning"),
     "error": _state(Look.FAILED, "error"),
+    # ports
+    "taken": _state(Look.FAILED, "taken"),
+    "silent": _state(Look.DETECTING, "not listening"),
+    "serving": _state(Look.RUNNING, "serving"),
+    "free": _state(Look.STOPPED, "free"),
     # nodes, tokens, people
     "up": _state(Look.RUNNING, "up"),
     "down": _state(Look.FAILED, "down"),

@@ -44,6 +44,7 @@ class StageSerializer(serializers.Serializer[dict[str, Any]]):
     name = serializers.CharField()
     port = serializers.IntegerField()
     url = serializers.CharField()
+    https = serializers.BooleanField(help_text="It serves HTTPS with a certificate of the local authority")
     database = serializers.CharField()
     state = serializers.ChoiceField(choices=["running", "starting", "stopping", "stopped", "failed"])
     pid = serializers.IntegerField(allow_null=True)

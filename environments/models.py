@@ -118,7 +118,11 @@ class Stage(models.Model):
 
     @property
     def url(self) -> str:
-        return f"{'https' if self.https else 'http'}://127.0.0.1:{self.port}"
+        """Where it answers, the same at every door.
+
+        Under `localhost`, because browsers send a host's cookies to all of its ports, and the console is at 127.0.0.1.
+        """
+        return f"{'https' if self.https else 'http'}://localhost:{self.port}"
 
 
 class Health(models.Model):

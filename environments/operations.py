@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from common.errors import Cancelled, Conflict, GaiaError, InvalidInput, NotFound
 from environments import reconcile
 from environments.actions import measured, record
 from environments.actions.exclusive import project_lock
+from environments.actions.furnishing import layout_of
 from environments.actions.removal import remove
 from environments.actions.setup import chosen_environments, lay_out
 from environments.drivers import gaia_yaml
@@ -21,7 +22,6 @@ from environments.drivers.build import Built, Target, build_all
 from environments.drivers.follow import follow_hub
 from environments.drivers.hub import HubState
 from environments.drivers.source import Source, resolve_source
-from environments.drivers.stage_files import Layout
 from environments.models import Environment
 from environments.states import EnvironmentState
 from environments.wording import so_many
@@ -30,8 +30,20 @@ from projects import actions as projects
 from projects.models import Project
 
 
-def set_up(progress: Progress, *, project: str, source: str, root: str, base_port: int, count: int) -> dict[str, Any]:
+def set_up(
+    progress: Progress,
+    *,
+    project: str,
+    source: str,
+    root: str,
+    base_port: int,
+    count: int,
+    numbers: Collection[int] | None = None,
+) -> dict[str, Any]:
     """Make what is missing of a project's environments and repair what is damaged; change nothing else.
+
+    Args:
+        numbers: only these of 1 to `count`.
 
     Returns: what was done, by names of environments: `{created, repaired, unchanged, others, kept, problems,
     placeholder, submodules, learned, not_fetched, …}`.
@@ -40,7 +52,9 @@ def set_up(progress: Progress, *, project: str, source: str, root: str, base_por
     with project_lock(project):
         progress(0, 1, "Looking at what is there")
         origin = resolve_source(source, Path("/"))
-        plan = lay_out(project=project, source=source, root=Path(root), base_port=base_port, count=count)
+        plan = lay_out(
+            project=project, source=source, root=Path(root), base_port=base_port, count=count, numbers=numbers
+        )
         registered, environments = record.record_intents(
             project, source, plan.environments, root=Path(root), base_port=base_port
         )
@@ -60,7 +74,7 @@ def set_up(progress: Progress, *, project: str, source: str, root: str, base_por
             "moved_tags": list(state.moved_tags),
         }
     if failed:
-        raise _failure(failed, count, "could not be made", "Those that could be made are ready.")
+        raise _failure(failed, len(environments), "could not be made", "Those that could be made are ready.")
     progress(1, 1, _told(result))
     return result
 
@@ -101,7 +115,7 @@ def _build(
         return build_all(
             origin,
             project.hub,
-            [_target(project, environment) for environment in environments],
+            [_target(environment) for environment in environments],
             _from_any_thread(progress),
             timeout=settings.GAIA["environments.git_timeout"],
         )
@@ -128,17 +142,8 @@ def _from_any_thread(progress: Progress) -> Callable[[str, float], None]:
     return tell
 
 
-def _target(project: Project, environment: Environment) -> Target:
-    return Target(
-        path=Path(environment.path),
-        branch=environment.branch,
-        layout=Layout(
-            project=project.name,
-            environment=environment.directory,
-            path=Path(environment.path),
-            stages={stage.name: (stage.port, stage.database) for stage in environment.stages.all()},
-        ),
-    )
+def _target(environment: Environment) -> Target:
+    return Target(path=Path(environment.path), branch=environment.branch, layout=layout_of(environment))
 
 
 def _record(environments: list[Environment], built: list[Built]) -> tuple[dict[str, Any], dict[str, GaiaError]]:

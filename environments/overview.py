@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import prefetch_related_objects
 
 from environments.models import Environment, GitState, Stage
-from environments.states import ENVIRONMENT_ACTIVE
+from environments.states import ENVIRONMENT_ACTIVE, STAGE_NAMES
 from processes.models import Process
 from processes.states import ProcessState
 
@@ -61,8 +61,13 @@ def _describe(environment: Environment, processes: dict[str, Process]) -> dict[s
         "state": environment.state,
         "problem": environment.problem,
         "git": _describe_git(git) if git else None,
-        "stages": [describe_stage(stage, processes.get(stage.owner)) for stage in environment.stages.all()],
+        "stages": [describe_stage(stage, processes.get(stage.owner)) for stage in in_order(environment.stages.all())],
     }
+
+
+def in_order(stages: Iterable[Stage]) -> list[Stage]:
+    """dev, qa, staging, whatever ports they have moved to: tables have a column for each."""
+    return sorted(stages, key=lambda stage: STAGE_NAMES.index(stage.name))
 
 
 def _describe_git(git: GitState) -> dict[str, Any]:
@@ -92,6 +97,7 @@ def describe_stage(stage: Stage, process: Process | None) -> dict[str, Any]:
         "name": stage.name,
         "port": stage.port,
         "url": stage.url,
+        "https": stage.https,
         "database": stage.database,
         "state": stage_state(process),
         "pid": process.pid if process and process.active else None,

@@ -21,7 +21,7 @@ _AUTHOR = {
 
 _README = """# Demo
 
-A notes service in one file, to try GAIA on. `python3 app.py` serves it on $PORT.
+A notes service in one file, to try GAIA on. `python3 app.py` serves it on $PORT, with HTTPS if $TLS_CERT is set.
 
 - `/health` says that it lives and how many notes there are
 - `/notes` lists them, `POST /notes` adds one
@@ -106,6 +106,21 @@ if __name__ == "__main__":
     ThreadingHTTPServer(("127.0.0.1", int(os.environ.get("PORT", "8000"))), Notes).serve_forever()
 '''
 
+_SERVING = """if __name__ == "__main__":
+    ThreadingHTTPServer(("127.0.0.1", int(os.environ.get("PORT", "8000"))), Notes).serve_forever()
+"""
+
+_SERVING_TLS = """if __name__ == "__main__":
+    server = ThreadingHTTPServer(("127.0.0.1", int(os.environ.get("PORT", "8000"))), Notes)
+    if os.environ.get("TLS_CERT"):
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(os.environ["TLS_CERT"], os.environ["TLS_KEY"])
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    server.serve_forever()
+"""
+
+_APP_3 = _APP_2.replace(_SERVING, _SERVING_TLS).replace("import os\n", "import os\nimport ssl\n", 1)
+
 _TESTS = """import os
 import tempfile
 import unittest
@@ -139,6 +154,7 @@ _HISTORY: tuple[tuple[str, dict[str, str]], ...] = (
     ("Keep notes in SQLite", {"store.py": _STORE, "app.py": _APP_2}),
     ("Test the store", {"test_store.py": _TESTS}),
     ("Tell GAIA how to run a stage", {"gaia.yaml": _GAIA_YAML, ".gitignore": "__pycache__/\n*.db\n"}),
+    ("Serve HTTPS where there is a certificate", {"app.py": _APP_3}),
 )
 
 

@@ -224,7 +224,14 @@ Q_CLUSTER = {
 GAIA_OPERATIONS = {
     "environments.setup": "environments.operations.set_up",
     "environments.clean": "environments.operations.clean",
+    "environment.reset": "environments.reset_operation.reset",
+    "environment.backup": "environments.backup_operations.back_up",
+    "environment.verify_backup": "environments.backup_operations.verify",
+    "environment.restore_backup": "environments.backup_operations.restore",
+    "environment.repair_database": "environments.backup_operations.repair_database",
     "environments.git": "environments.git_operations.act",
+    "environments.https": "environments.actions.https.operate",
+    "environments.move": "environments.actions.ports.operate",
 }
 
 # What else is looked at of environments, by rooms above theirs: function(environments) -> {id: findings}.

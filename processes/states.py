@@ -23,6 +23,15 @@ PROCESS_TRANSITIONS: dict[str, tuple[str, ...]] = {
 }
 
 
+class PortState(TextChoices):
+    """How a port that is handed out is used."""
+
+    TAKEN = "taken", "Taken by somebody else"
+    SILENT = "silent", "Its process runs and does not listen"
+    SERVING = "serving", "Its process listens"
+    FREE = "free", "Nobody listens"
+
+
 class ExitSource(TextChoices):
     """Where the exit code is known from, best first."""
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from common.locks import lock_held
+from environments.actions import serving
 from environments.drivers.launching import StagePaths, stage_paths
+from environments.drivers.stage_env import says_yes
 from environments.models import Stage
 from processes.actions.harvest import harvest_if_gone
 from processes.actions.processes import record_exit, record_script_start
 from processes.drivers import journal, liveness
+from processes.drivers.table import variable_of
 from processes.models import Node, Process
 from processes.states import ExitSource
 
@@ -28,10 +31,19 @@ def follow_journal(node: Node, stage: Stage) -> bool:
     identity = liveness.identify(newest.pid) if lock_held(paths.lock) else None
     if identity is None and newest.code is None:
         return True  # it was killed with its shim before anybody saw it
+    if identity is not None:
+        _follow_https(stage, newest.pid)
     process = _record_start(node, stage, paths, newest.token, newest.pid, identity)
     if process is not None and newest.code is not None:
         record_exit(process, newest.code, ExitSource.JOURNAL, asked=newest.stop_asked)
     return process is not None
+
+
+def _follow_https(stage: Stage, pid: int) -> None:
+    """`USE_HTTPS=true ./launch.sh` is an operator's act: what the script did is what is wanted."""
+    said = variable_of(pid, "USE_HTTPS")
+    if said is not None:
+        serving.record_https(stage, says_yes(said), "as its script was told")
 
 
 def _record_start(

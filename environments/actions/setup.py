@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from environments.actions.places import (
 from environments.actions.sources import choose_project
 from environments.drivers.checkout import inspect
 from environments.drivers.git import check_git
-from environments.models import Environment
+from environments.models import Environment, Stage
 from environments.states import ENVIRONMENT_ACTIVE, STAGE_PORT_OFFSETS
 from environments.wording import so_many
 from processes.actions.operations import request_operation
@@ -96,11 +97,14 @@ def plan_setup(
         ) from error
 
 
-def lay_out(*, project: str, source: str, root: Path, base_port: int, count: int) -> Plan:
+def lay_out(
+    *, project: str, source: str, root: Path, base_port: int, count: int, numbers: Collection[int] | None = None
+) -> Plan:
     """The plan for a project whose source is known; refuses what cannot work and writes nothing.
 
     Args:
         source: absolute path or URL.
+        numbers: only these of 1 to `count`.
 
     Raises: InvalidInput, Refused; Conflict for another source, other places, a path or port that is somebody else's.
     """
@@ -110,7 +114,8 @@ def lay_out(*, project: str, source: str, root: Path, base_port: int, count: int
     if known is not None:
         _check_same(known, source, root, base_port, moves=not live)
     hub = (known or Project(name=project)).hub
-    planned = tuple(_planned(project, number, root, base_port, hub) for number in range(1, count + 1))
+    own = _own_ports(live)
+    planned = tuple(_planned(project, number, root, base_port, hub, own) for number in range(1, count + 1))
     check_root(root, source, project=project, writes=any(each["action"] == "create" for each in planned))
     check_ports(ports_of(planned))
     others = tuple(each.name for each in live if each.number > count)
@@ -217,7 +222,17 @@ def _check_same(known: Project, source: str, root: Path, port: int, *, moves: bo
         )
 
 
-def _planned(project: str, number: int, root: Path, base_port: int, hub: Path) -> dict[str, Any]:
+def _own_ports(live: list[Environment]) -> dict[str, dict[str, int]]:
+    """Ports that stages have, some perhaps moved to, by name of environment and of stage: they keep them."""
+    own: dict[str, dict[str, int]] = {}
+    for stage in Stage.objects.filter(environment__in=live).select_related("environment"):
+        own.setdefault(stage.environment.name, {})[stage.name] = stage.port
+    return own
+
+
+def _planned(
+    project: str, number: int, root: Path, base_port: int, hub: Path, own: dict[str, dict[str, int]]
+) -> dict[str, Any]:
     name = f"dev{number}"
     path = root / f"{project}-{name}"
     facts = inspect(path, f"env/{name}")
@@ -240,5 +255,8 @@ def _planned(project: str, number: int, root: Path, base_port: int, hub: Path) -
         "path": str(path),
         "branch": f"env/{name}",
         "action": "check" if facts.exists else "create",
-        "ports": {stage: base_port + offset + number - 1 for stage, offset in STAGE_PORT_OFFSETS.items()},
+        "ports": {
+            stage: own.get(name, {}).get(stage, base_port + offset + number - 1)
+            for stage, offset in STAGE_PORT_OFFSETS.items()
+        },
     }

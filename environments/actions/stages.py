@@ -8,14 +8,16 @@ from pathlib import Path
 from common.errors import Conflict, GaiaError, NotFound, Unavailable
 from common.locks import lock_held
 from common.run import CommandFailed, run
+from environments.actions import serving
+from environments.actions.furnishing import furnish
 from environments.actions.scripts import follow_journal
-from environments.drivers.health import answers
 from environments.drivers.launching import StageStart, stage_paths, stage_start
 from environments.models import Environment, Stage
 from environments.states import ENVIRONMENT_ACTIVE, STAGE_NAMES, EnvironmentState
-from processes.actions.nodes import ensure_node
+from processes.actions.nodes import daemon_runs, ensure_node
 from processes.actions.ports import check_listening
 from processes.actions.processes import request_start, request_stop
+from processes.actions.stopping import stop_process
 from processes.actions.traces import trace
 from processes.drivers.logs import tail
 from processes.models import Process
@@ -108,21 +110,62 @@ def wait_until_up(stage: Stage, process: Process, *, timeout: float) -> None:
 
     Raises: GaiaError with its exit code and the end of its log when it ended; Unavailable when it does not answer yet.
     """
-    url = stage.url + stage_start(Path(stage.environment.path), stage.name).health_path
+    path = stage_start(Path(stage.environment.path), stage.name).health_path
+    url = stage.url + path
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         process.refresh_from_db()
         if not process.active:
             raise _ended(stage, process)
-        if process.state == ProcessState.RUNNING and answers(url):
+        if process.state == ProcessState.RUNNING and serving.answers_on(stage, path):
             return
         time.sleep(0.1)
     if process.pid is None:
         raise Unavailable(f"{stage.called} was not started yet", fix="Is the daemon well? Look at gaia status.")
     raise Unavailable(
         f"{stage.called} runs (pid {process.pid}) but {url} does not answer 200 yet",
-        fix=f"Look at {process.log}, or stop it: gaia env stop {stage.environment.directory} {stage.name}.",
+        fix=(serving.HINT if stage.https else "")
+        + f"Look at {process.log}, or stop it: gaia env stop {stage.environment.directory} {stage.name}.",
     )
+
+
+def bring_down(stage: Stage, *, timeout: float) -> bool:
+    """Stop a stage, whoever launched it, by the daemon or without one, and wait until it has ended.
+
+    Args:
+        timeout: seconds to wait beyond its grace period.
+
+    Returns: whether it ran. Raises: Unavailable when it does not end.
+    """
+    process = notice_scripts(stage)
+    if process is None:
+        return False
+    if not daemon_runs():
+        stop_process(process)
+        return True
+    request_stop(process)
+    deadline = time.monotonic() + timeout + process.stop_grace
+    while time.monotonic() < deadline:
+        process.refresh_from_db()
+        if not process.active:
+            return True
+        time.sleep(0.05)
+    raise Unavailable(f"{process.called} is still {process.state}", fix="gaia env list shows when it changes.")
+
+
+def bring_up(stage: Stage, *, timeout: float) -> Process:
+    """Launch a stage, by the daemon or without one by its script, and wait until it answers.
+
+    Args:
+        timeout: seconds to wait for its answer.
+
+    Raises: as `launch`, `launch_by_script` and `wait_until_up`.
+    """
+    if not daemon_runs():
+        return launch_by_script(stage)
+    process = launch(stage)
+    wait_until_up(stage, process, timeout=timeout)
+    return process
 
 
 def stop(stage: Stage) -> bool:
@@ -150,7 +193,7 @@ def _checked_start(stage: Stage) -> StageStart:
             meaning=environment.problem,
             fix="Repair it: gaia env setup.",
         )
-    start = stage_start(Path(environment.path), stage.name)
+    start = _start_as_recorded(stage)
     live = Process.objects.active().filter(owner=stage.owner).first()
     if live is not None or lock_held(start.lock):
         pid = f" (pid {live.pid})" if live and live.pid else ""
@@ -160,7 +203,27 @@ def _checked_start(stage: Stage) -> StageStart:
             fix=f"Leave it be, or stop it first: gaia env stop {environment.directory} {stage.name}.",
             pid=live.pid if live else None,
         )
-    check_listening(stage.port, fix=f"Stop that process; {stage.called} needs its port.")
+    check_listening(
+        stage.port,
+        fix=f"Stop that process; {stage.called} needs its port. Or give it another one: "
+        f"gaia ports move {environment.directory} {stage.name}",
+    )
+    return start
+
+
+def _start_as_recorded(stage: Stage) -> StageStart:
+    """How it is started, once what lies in the checkout says what the row does: port, and HTTPS with its certificate.
+
+    They differ when somebody edited the one, or GAIA was killed between writing the one and the other.
+    """
+    path = Path(stage.environment.path)
+    start = stage_start(path, stage.name)
+    if start.port != stage.port or (stage.https and not start.https):
+        furnish(stage.environment)
+        start = stage_start(path, stage.name)
+    serving.record_https(stage, start.https, "as its .env.local says")
+    if start.https:
+        serving.certify(stage.environment)
     return start
 
 

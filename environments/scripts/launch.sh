@@ -14,6 +14,7 @@ show_log() {
 
 already_runs() {
     find_attempt || fail 4 "Stage $stage is just being started by another launch."
+    find_url "$pid"
     printf 'Stage %s is already running: %s (pid %s)\n' "$stage" "$url" "$pid"
     exit 0
 }
@@ -47,6 +48,7 @@ run_command() ( # TOKEN JOURNAL ROOT STAGE_ENV LOG
     set -a
     . "./$4"
     DATABASE_PATH=$3/$DATABASE_PATH LOG_FILE=$5 GAIA_ATTEMPT_TOKEN=$1
+    ! is_yes "${USE_HTTPS:-}" || TLS_CERT=$3/.gaia/tls/cert.pem TLS_KEY=$3/.gaia/tls/key.pem
     detached sh .gaia/shim "$2" "$1" "$3" sh -c "$COMMAND"
 )
 
@@ -68,6 +70,14 @@ for file in gaia.yaml gaia.yml; do
         printf '%s has changed since GAIA last read it; gaia env setup takes it over.\n' "$file" >&2
 done
 
+case $url in https:*)
+    refuse_outside .gaia/tls/cert.pem .gaia/tls/key.pem .gaia/tls/ca.pem
+    { [ -r .gaia/tls/cert.pem ] && [ -r .gaia/tls/key.pem ]; } ||
+        fail 6 "Stage $stage is to serve HTTPS (USE_HTTPS), and its environment has no certificate yet." \
+            "Have one made: gaia https on $GAIA_ENVIRONMENT $stage"
+    ;;
+esac
+
 mkdir -p "$(dirname -- "$log")"
 (umask 077 && : >>"$log") || exit 1
 exec 9>>"$lock"
@@ -76,7 +86,8 @@ if ! flock_9; then
     flock_9 || already_runs
 fi
 if port_taken "$PORT"; then
-    fail 4 "Port $PORT of stage $stage is taken by $(port_holder "$PORT")." 'Stop that process and run this again.'
+    fail 4 "Port $PORT of stage $stage is taken by $(port_holder "$PORT")." \
+        "Stop that process, or move the stage: gaia ports move $GAIA_ENVIRONMENT $stage"
 fi
 run_command "$(new_token)" "$journal" "$root" "$stage_env" "$log" </dev/null >>"$log" 2>&1
 exec 9>&- # from here on only the stage itself holds the lock
@@ -88,8 +99,10 @@ case $result in
     0) find_attempt && printf 'Stage %s is running: %s (pid %s)\n' "$stage" "$url" "$pid" ;;
     6)
         find_attempt
+        hint=''
+        case $url in https:*) hint='Does it serve HTTPS with the files that TLS_CERT and TLS_KEY name? ' ;; esac
         fail 6 "Stage $stage is running (pid ${pid:-unknown}) but $url$HEALTH_PATH does not answer 200 yet." \
-            "Look at $log, or stop it: ./stop.sh $stage"
+            "${hint}Look at $log, or stop it: ./stop.sh $stage"
         ;;
     *)
         show_log

@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import ssl
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 FACTS = {
@@ -62,5 +63,11 @@ if __name__ == "__main__":
     server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     server.server_bind()
     server.server_activate()
-    print(f"placeholder for stage {FACTS['stage']} on http://127.0.0.1:{server.server_port}", flush=True)
+    scheme = "http"
+    if os.environ.get("TLS_CERT"):
+        scheme, tls = "https", ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(os.environ["TLS_CERT"], os.environ["TLS_KEY"])
+        # each connection shakes hands in its own thread: one that says nothing must not keep out the others
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    print(f"placeholder for stage {FACTS['stage']} on {scheme}://localhost:{server.server_port}", flush=True)
     server.serve_forever()

@@ -76,12 +76,38 @@ load_stage() {
     [ -f "$stage_env" ] || fail 2 "There is no stage '$1'." "Stages: $(stage_names | tr '\n' ' ')"
     refuse_outside "$stage_env" "$lock" ".gaia/stages/$1.journal"
     GAIA_PROJECT=$(variable GAIA_PROJECT) GAIA_ENVIRONMENT=$(variable GAIA_ENVIRONMENT)
-    PORT=$(variable PORT) HEALTH_PATH=$(variable HEALTH_PATH) url=http://127.0.0.1:$PORT
+    PORT=$(variable PORT) HEALTH_PATH=$(variable HEALTH_PATH)
     [ -n "$PORT" ] || fail 2 "$stage_env cannot be read." 'Repair it: gaia env setup'
+    find_url
     refuse_outside "$(variable DATABASE_PATH)"
     for log in "$(variable LOG_FILE)" "logs/$1.log" ".gaia/stages/$1.log" /dev/null; do
         leads_out "$log" || break
     done
+}
+
+is_yes() {
+    case $1 in 1 | [Tt][Rr][Uu][Ee] | [Yy][Ee][Ss] | [Oo][Nn]) return 0 ;; esac
+    return 1
+}
+
+# Whether the stage is to serve HTTPS: what GAIA says wins over .env.local, and that over the caller's environment.
+wants_https() ( # STAGE_ENV, as an argument: .env.local may set any variable
+    export_file .env.local
+    export_file .gaia/env.local
+    . "./$1"
+    is_yes "${USE_HTTPS:-}"
+)
+
+# Sets url: as the process with this pid was started, without one as the next start will be. Browsers hand a host's
+# cookies to all of its ports, so it is not the name under which GAIA's console is opened.
+find_url() { # [PID]
+    scheme=http
+    if [ -n "${1:-}" ] && [ -r "/proc/$1/environ" ]; then
+        ! is_yes "$(tr '\0' '\n' 2>/dev/null <"/proc/$1/environ" | sed -n 's/^USE_HTTPS=//p')" || scheme=https
+    else
+        ! wants_https "$stage_env" || scheme=https
+    fi
+    url=$scheme://localhost:$PORT
 }
 
 # flock on fd 9, with -s for a look that disturbs nobody.
@@ -182,15 +208,17 @@ port_holder() {
 # Prints the HTTP status of a URL, 000 when nobody answers within two seconds.
 http_code() (
     unset http_proxy HTTP_PROXY https_proxy HTTPS_PROXY all_proxy ALL_PROXY
+    case $1 in https:*) ca=.gaia/tls/ca.pem ;; *) ca='' ;; esac # who answers must have the environment's certificate
     if command -v curl >/dev/null 2>&1; then
-        curl -s -o /dev/null -m 2 -w '%{http_code}' -- "$1" 2>/dev/null || :
+        curl -s -o /dev/null -m 2 -w '%{http_code}' ${ca:+--cacert "$ca"} -- "$1" 2>/dev/null || :
     elif command -v wget >/dev/null 2>&1; then
-        if wget -q -T 2 -O /dev/null "$1" 2>/dev/null; then printf 200; else printf 000; fi
+        if wget -q -T 2 -O /dev/null ${ca:+"--ca-certificate=$ca"} "$1" 2>/dev/null; then printf 200; else printf 000; fi
     elif command -v python3 >/dev/null 2>&1; then
-        python3 - "$1" 2>/dev/null <<'END' || printf 000
-import sys, urllib.error, urllib.request
+        python3 - "$1" "$ca" 2>/dev/null <<'END' || printf 000
+import ssl, sys, urllib.error, urllib.request
+trusted = ssl.create_default_context(cafile=sys.argv[2]) if sys.argv[2] else None
 try:
-    print(urllib.request.urlopen(sys.argv[1], timeout=2).status, end="")
+    print(urllib.request.urlopen(sys.argv[1], timeout=2, context=trusted).status, end="")
 except urllib.error.HTTPError as error:
     print(error.code, end="")
 END

@@ -12,6 +12,7 @@ line_of() (
     if is_running; then
         state=RUNNING
         find_attempt || pid=''
+        find_url "$pid"
         code=$(http_code "$url$HEALTH_PATH")
     fi
     if [ "$format" = json ]; then

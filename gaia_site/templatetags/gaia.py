@@ -140,14 +140,16 @@ def percent(fraction: float) -> int:
 
 
 @register.simple_tag(takes_context=True)
-def stage_address(context: Context, port: int) -> str:
-    """Where a page of the console links a stage: under the other of this machine's two names.
+def stage_address(context: Context, url: str) -> str:
+    """Where a page of the console links a stage: at its address, or under this machine's other name.
 
     Browsers send a host's cookies to all of its ports (RFC 6265, 8.5): under the console's own name, the program that
     runs on the stage would be sent the session of whoever follows the link.
+
+    url: the stage's, which is at localhost.
     """
     host, _ = split_domain_port(context["request"].get_host())
-    return f"http://{'localhost' if host == '127.0.0.1' else '127.0.0.1'}:{port}"
+    return url.replace("://localhost:", "://127.0.0.1:", 1) if host == "localhost" else url
 
 
 @register.simple_tag(takes_context=True)

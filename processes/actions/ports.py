@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 
 from django.db import IntegrityError
 from django.db.models import Q
 
-from common.errors import Conflict
+from common.errors import Conflict, NotFound
 from events import log
-from processes.drivers import ports
-from processes.models import Node, PortLease
+from processes.drivers import liveness, ports
+from processes.drivers.ports import Holder
+from processes.models import Node, PortLease, Process
+from processes.states import PortState, ProcessState
 
 _TRIES = 5
 
@@ -84,6 +88,85 @@ def check_listening(port: int, host: str = "127.0.0.1", *, fix: str = "") -> Non
             port=port,
             holder=ports.describe(holder),
         )
+
+
+def move_lease(node: Node, owner: str, *, before: int, port: int) -> None:
+    """Give an owner another port in the place of the one it has; stands in the transaction of whoever moves it.
+
+    Raises: Conflict when somebody else was faster; NotFound when the owner does not hold the port it is to leave.
+    """
+    held = PortLease.objects.filter(node=node, owner=owner, port=before)
+    other = PortLease.objects.filter(node=node, port=port).first()
+    if other is not None:
+        raise Conflict(f"port {port} is leased to {other.owner}", fix="Choose another one: gaia ports find.", port=port)
+    if not held.update(port=port):
+        raise NotFound(
+            f"{owner} does not hold port {before}",
+            meaning="It has been moved or given back in the meantime.",
+            fix="Look at what it has: gaia ports list.",
+        )
+
+
+def free_ports(node: Node, candidates: Iterable[int], count: int = 1) -> list[int]:
+    """The first of these ports that are leased to nobody and on which nobody listens; perhaps fewer than asked for."""
+    leased = set(PortLease.objects.filter(node=node).values_list("port", flat=True))
+    found: list[int] = []
+    for port in candidates:
+        if len(found) == count:
+            break
+        if port not in leased and ports.is_free(port):
+            found.append(port)
+    return found
+
+
+def check_available(node: Node, port: int, *, fix: str) -> None:
+    """Raise Conflict naming the holder of a port that nobody could be given: by a lease, or by listening there."""
+    lease = PortLease.objects.filter(node=node, port=port).first()
+    if lease is not None:
+        raise Conflict(f"port {port} is leased to {lease.owner}", fix=fix, port=port, holder=lease.owner)
+    check_listening(port, fix=fix)
+
+
+@dataclass(frozen=True)
+class Use:
+    """A port that is handed out, and how it is used.
+
+    Args:
+        holder: who listens; None when nobody does.
+        process: the newest start of what it was handed out for.
+    """
+
+    lease: PortLease
+    state: PortState
+    holder: Holder | None
+    process: Process | None
+
+
+def uses(leases: Iterable[PortLease]) -> list[Use]:
+    """How these leases are used, in one look at the machine."""
+    rows = list(leases)
+    newest = Process.objects.newest_by_owner(row.owner for row in rows)
+    listening = ports.listeners(row.port for row in rows)
+    return [_use(row, listening.get(row.port), newest.get(row.owner)) for row in rows]
+
+
+def _use(lease: PortLease, holder: Holder | None, process: Process | None) -> Use:
+    runs = process is not None and process.active
+    if holder is None:
+        silent = runs and process is not None and process.state == ProcessState.RUNNING
+        return Use(lease, PortState.SILENT if silent else PortState.FREE, None, process)
+    own = process is not None and runs and _is_of(holder, process)
+    return Use(lease, PortState.SERVING if own else PortState.TAKEN, holder, process)
+
+
+def _is_of(holder: Holder, process: Process) -> bool:
+    """Whether who listens belongs to a process: its shim leads a session, and marks what leaves it."""
+    if holder.pid is None or process.pid is None:
+        return False  # another user's, or of nobody that could be seen
+    with suppress(OSError):
+        if os.getsid(holder.pid) == process.pid:
+            return True
+    return any(one.pid == holder.pid for one in liveness.members(process.pid, process.token))
 
 
 def release_ports(owner_prefix: str) -> int:

@@ -6,9 +6,9 @@ import errno
 import ipaddress
 import pwd
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -16,6 +16,7 @@ import psutil
 from common.errors import InvalidInput, Refused
 
 _CLOSING = "a connection that the system is still closing (it takes up to a minute)"
+_LONGEST_LINE = 120
 _LISTEN = "0A"  # /proc/net/tcp's name for the state
 
 
@@ -33,11 +34,13 @@ class Holder:
         pid: None for another user's process, and where there is no process.
         command: name of the program; without a pid, what else it is.
         user: whose.
+        line: how it was called, without its options: they may hold secrets.
     """
 
     pid: int | None
     command: str
     user: str
+    line: str = field(default="", compare=False, repr=False)
 
 
 def holder(port: int, host: str = "127.0.0.1") -> Holder | None:
@@ -60,6 +63,38 @@ def holder(port: int, host: str = "127.0.0.1") -> Holder | None:
         if _taken(family, address, port, asked=host):
             return _find(port)
     return None
+
+
+def is_free(port: int) -> bool:
+    """Whether somebody could listen on the port on this machine's own addresses. Raises: as `holder`."""
+    return not any(_taken(family, address, port, asked=address) for family, address in _addresses("127.0.0.1"))
+
+
+def listeners(ports: Iterable[int]) -> dict[int, Holder]:
+    """Who listens on these ports, where `localhost` would reach him: one look for all of them.
+
+    As `holder`, but a port that is taken by something else than a listener counts as free.
+    """
+    wanted = set(ports)
+    try:
+        connections = psutil.net_connections(kind="tcp")
+    except psutil.Error:  # macOS tells only root: then each port is tried
+        return {port: who for port in wanted if (who := holder(port)) is not None}
+    found: dict[int, Holder] = {}
+    for one in connections:
+        if one.status != psutil.CONN_LISTEN or not one.laddr:
+            continue
+        port, known = one.laddr.port, found.get(one.laddr.port)
+        if port in wanted and _reachable(one.laddr.ip) and (known is None or known.pid is None):
+            found[port] = _process(one.pid) if one.pid else Holder(None, "", _owner(port))
+    return found
+
+
+def _reachable(address: str) -> bool:
+    """Whether a connection to `localhost` may end there."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    mapped = getattr(ip, "ipv4_mapped", None) or ip
+    return mapped.is_unspecified or str(mapped) in {"127.0.0.1", "::1"}
 
 
 def describe(holder: Holder) -> str:
@@ -128,12 +163,25 @@ def _find(port: int) -> Holder:
 
 
 def _process(pid: int) -> Holder:
-    command = user = ""
+    command = user = line = ""
     with suppress(psutil.Error):
         process = psutil.Process(pid)
         command = process.name()
         user = process.username()
-    return Holder(pid=pid, command=command, user=user)
+        line = _called(process.cmdline())
+    return Holder(pid=pid, command=command, user=user, line=line)
+
+
+def _called(words: list[str]) -> str:
+    """`python3 app.py`, `python3 -m http.server`: the program and what it runs."""
+    shown = [Path(words[0]).name] if words else []
+    for place, word in enumerate(words[1:], 1):
+        if word.startswith("-") and word != "-m":
+            break
+        shown.append(word if words[place - 1] == "-m" or word == "-m" else Path(word).name)
+        if word != "-m":
+            break
+    return " ".join(shown)[:_LONGEST_LINE]
 
 
 def _owner(port: int) -> str:

@@ -128,6 +128,19 @@ def _read(pid: int, name: str) -> bytes | None:
         return None
 
 
+def variable_of(pid: int, name: str) -> str | None:
+    """A variable of the environment a program was started with; empty when it had none of that name.
+
+    Returns: None when its environment cannot be read.
+    """
+    environment = table().environment(pid)
+    if environment is None:
+        return None
+    prefix = os.fsencode(f"{name}=")
+    found = [entry[len(prefix) :] for entry in environment.split(b"\0") if entry.startswith(prefix)]
+    return os.fsdecode(found[-1]) if found else ""
+
+
 @functools.cache
 def table() -> Table:
     """The table of this machine."""

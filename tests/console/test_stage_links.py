@@ -44,7 +44,7 @@ def test_what_a_browser_has_for_the_console_it_does_not_send_to_a_stage(operator
 
 
 @pytest.mark.parametrize(
-    ("console_at", "host"), [("127.0.0.1:8080", "localhost"), ("localhost:8080", "127.0.0.1"), ("[::1]", "127.0.0.1")]
+    ("console_at", "host"), [("127.0.0.1:8080", "localhost"), ("localhost:8080", "127.0.0.1"), ("[::1]", "localhost")]
 )
 def test_the_other_name_of_this_machine(operator: Operator, console_at: str, host: str) -> None:
     client = Client(headers={"host": console_at})

@@ -70,7 +70,7 @@ def test_the_master_configuration_says_exactly_what_there_is(place: Place) -> No
                 "stages": {
                     name: {
                         "port": place.base_port + offset + number - 1,
-                        "url": f"http://127.0.0.1:{place.base_port + offset + number - 1}",
+                        "url": f"http://localhost:{place.base_port + offset + number - 1}",
                         "database": f"data/{name}/shop.db",
                     }
                     for name, offset in OFFSETS.items()

@@ -25,7 +25,7 @@ def test_launch_status_stop(demo: Checkout) -> None:
     port = demo.ports["qa"]
     told = demo.run("launch.sh", "qa")
     pid = demo.pid("qa")
-    assert f"Stage qa is running: http://127.0.0.1:{port} (pid {pid})" in told
+    assert f"Stage qa is running: http://localhost:{port} (pid {pid})" in told
     answer = json.loads(get(port))
     assert (answer["stage"], answer["placeholder"], answer["project"]) == ("qa", True, "demo")
     assert "gaia.yaml" in get(port, "/")
@@ -34,7 +34,7 @@ def test_launch_status_stop(demo: Checkout) -> None:
         "state": "running",
         "pid": pid,
         "port": port,
-        "url": f"http://127.0.0.1:{port}",
+        "url": f"http://localhost:{port}",
         "health": 200,
     }
     lines = demo.run("status.sh").splitlines()
@@ -51,7 +51,7 @@ def test_a_second_launch_finds_it_running(demo: Checkout) -> None:
     demo.run("launch.sh")
     pid = demo.pid()
     assert demo.run("launch.sh", "dev") == (
-        f"Stage dev is already running: http://127.0.0.1:{demo.ports['dev']} (pid {pid})\n"
+        f"Stage dev is already running: http://localhost:{demo.ports['dev']} (pid {pid})\n"
     )
     assert demo.pid() == pid
     assert len(demo.records()) == 1
@@ -133,7 +133,7 @@ def test_a_command_that_never_answers_is_left_running(make: Callable[..., Checko
         "state": "running",
         "pid": 0,
         "port": demo.ports["dev"],
-        "url": f"http://127.0.0.1:{demo.ports['dev']}",
+        "url": f"http://localhost:{demo.ports['dev']}",
         "health": 0,
     }
     demo.run("stop.sh")

@@ -100,7 +100,7 @@ def test_scripts_and_daemon_share_lock_and_journal(demo: Checkout) -> None:
     port = demo.ports["dev"]
     eventually(lambda: demo.status()["dev"]["health"] == 200, "the stage does not answer")
     assert demo.pid() == spawned.pid
-    assert demo.run("launch.sh") == f"Stage dev is already running: http://127.0.0.1:{port} (pid {spawned.pid})\n"
+    assert demo.run("launch.sh") == f"Stage dev is already running: http://localhost:{port} (pid {spawned.pid})\n"
     demo.run("stop.sh")
     assert journal.records(start.journal)["daemon-1"].code is not None
     os.waitpid(spawned.pid, 0)

@@ -1,0 +1,31 @@
+"""What GAIA keeps in a checkout, brought into agreement with the rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from django.conf import settings
+
+from environments.drivers.stage_files import Layout, Report, ensure
+from environments.models import Environment
+
+
+def layout_of(environment: Environment) -> Layout:
+    """What is to be where in an environment's checkout: names, ports, databases, which stages serve HTTPS."""
+    stages = list(environment.stages.order_by("port"))  # asked anew: what was read with the row may be of before
+    return Layout(
+        project=environment.project.name,
+        environment=environment.directory,
+        path=Path(environment.path),
+        stages={stage.name: (stage.port, stage.database) for stage in stages},
+        https=frozenset(stage.name for stage in stages if stage.https),
+        authority=settings.GAIA.home.ca,
+    )
+
+
+def furnish(environment: Environment) -> Report:
+    """Write what follows from the rows into the checkout; what is in order there is left alone.
+
+    Raises: as `environments.drivers.stage_files.ensure`.
+    """
+    return ensure(Path(environment.path), layout_of(environment))
