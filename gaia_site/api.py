@@ -13,7 +13,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from environments.api import DirectorySerializer, StageSerializer
+from environments.api_health import HealthSerializer
 from environments.overview import environments_overview
+from environments.states import Verdict
 from gaia_site import multi_env
 from processes.actions.nodes import daemon_runs
 from sessions.api import GroupSerializer
@@ -41,10 +43,21 @@ _Status = inline_serializer(
     },
 )
 _Health = inline_serializer(
-    "Health",
+    "MultiEnvHealth",
     {
         "verdict": serializers.ChoiceField(choices=["healthy", "unhealthy"]),
         "reasons": serializers.ListField(child=serializers.CharField()),
+        "overall": inline_serializer(
+            "OverallHealth",
+            {
+                "verdict": serializers.ChoiceField(choices=Verdict.choices),
+                "word": serializers.CharField(),
+                "reason": serializers.CharField(help_text="One sentence"),
+                "checked_at": serializers.DateTimeField(allow_null=True, help_text="The oldest of the last looks"),
+                "counts": serializers.DictField(child=serializers.IntegerField(), help_text="Environments by verdict"),
+            },
+        ),
+        "environments": HealthSerializer(many=True),
     },
 )
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from environments.health_overview import health_of_all, overall
 from environments.overview import environments_overview
+from environments.states import Verdict
 from gaia_site import platform
 from sessions.configured import fleet, fleet_problem
 from sessions.overview import groups_overview, missing_overview, sessions_overview
 
+_SEEN_LIVE = {"environment.damaged", "directory.missing", "git.unusable", "stages.died", "sessions.ended"}
+_SEEN_LIVE |= {"sessions.missing"}  # what rows tell at once; the last look at it may be minutes old
 PR_GROUPS = ("pr_review", "pr_implementation", "pr_integration")
 
 
@@ -40,18 +44,31 @@ def without_stages(environment: dict[str, Any]) -> dict[str, Any]:
 
 
 def health() -> dict[str, Any]:
-    """An overall verdict with its reasons: what is damaged, failed or gone right now."""
-    reasons = problems()
+    """An overall verdict with its reasons: what is damaged, failed or gone right now, and what the last look found."""
+    looked = health_of_all()
+    reasons = problems(looked)
     if not platform.daemon_runs():
         reasons.insert(0, "the node daemon does not run, so what is shown may be old")
-    return {"verdict": "unhealthy" if reasons else "healthy", "reasons": reasons}
+    return {
+        "verdict": "unhealthy" if reasons else "healthy",
+        "reasons": reasons,
+        "overall": overall(looked),
+        "environments": looked,
+    }
 
 
-def problems() -> list[str]:
-    """What is wrong with environments, stages and sessions, a sentence each."""
+def problems(looked: list[dict[str, Any]] | None = None) -> list[str]:
+    """What is wrong with environments, stages and sessions, a sentence each.
+
+    Args:
+        looked: how environments were when they were last looked at; default asked for now.
+    """
     found: list[str] = []
     for environment in environments_overview():
         found += _environment_problems(environment)
+    for one in health_of_all() if looked is None else looked:
+        failed = [each for each in one["findings"] if each["verdict"] == Verdict.FAILED]
+        found += [each["what"] for each in failed if each["key"].partition("/")[0] not in _SEEN_LIVE]
     found += [f"session {one['name']}: its program has ended" for one in sessions_overview(state="exited")]
     found += [f"session {one['name']} is {one['state']}: {one['problem']}" for one in missing_overview(fleet())]
     return [*found, f"the fleet file: {mistake}"] if (mistake := fleet_problem()) else found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NotRequired, TypedDict
 
+from django.conf import settings
 from django_q.models import Schedule
 
 from events import log
@@ -33,6 +34,42 @@ SCHEDULES: dict[str, BuiltIn] = {
         "func": "environments.jobs.purge",
         "does": "Deletes what has been in the trash for longer than it is kept.",
         "schedule_type": Schedule.DAILY,
+    },
+    "health": {
+        "func": "environments.jobs.look_at_health",
+        "does": "Looks at every environment and tells when one is not well, or well again.",
+        "schedule_type": Schedule.MINUTES,
+        "minutes": settings.GAIA["health.interval"],
+    },
+    "health-history": {
+        "func": "environments.jobs.forget_health",
+        "does": "Forgets how environments were longer ago than health.history_days.",
+        "schedule_type": Schedule.DAILY,
+    },
+    "backups": {
+        "func": "environments.jobs.request_backups",
+        "does": "Backs up every database whose last backup is older than backups.interval.",
+        "schedule_type": Schedule.HOURLY,
+    },
+    "prune-backups": {
+        "func": "environments.jobs.prune_backups",
+        "does": "Deletes backups that are not kept any longer.",
+        "schedule_type": Schedule.DAILY,
+    },
+    "drop-snapshots": {
+        "func": "environments.jobs.drop_snapshots",
+        "does": "Forgets snapshots of git verbs that are old and not among the newest of their environment.",
+        "schedule_type": Schedule.DAILY,
+    },
+    "weekly-sync": {
+        "func": "environments.jobs.weekly_sync",
+        "does": "Fetches every source; merges into no branch unless environments.weekly_sync_merges says so.",
+        "schedule_type": Schedule.WEEKLY,
+    },
+    "monthly-clean": {
+        "func": "environments.jobs.monthly_clean",
+        "does": "Deletes local branches of environments whose commits the hub's default branch has.",
+        "schedule_type": Schedule.MONTHLY,
     },
 }
 

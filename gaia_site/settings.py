@@ -199,7 +199,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/api/",
     "COMPONENT_SPLIT_REQUEST": True,
-    "ENUM_NAME_OVERRIDES": {},
+    "ENUM_NAME_OVERRIDES": {"HealthVerdictEnum": "environments.states.Verdict"},
 }
 
 # Short, idempotent jobs only. retry counts from delivery into the internal queue, so that queue stays as short
@@ -230,6 +230,8 @@ GAIA_OPERATIONS = {
     "environment.restore_backup": "environments.backup_operations.restore",
     "environment.repair_database": "environments.backup_operations.repair_database",
     "environments.git": "environments.git_operations.act",
+    "environments.sync": "environments.git_rounds.sync_all",
+    "environments.clean_branches": "environments.git_rounds.clean_branches",
     "environments.https": "environments.actions.https.operate",
     "environments.move": "environments.actions.ports.operate",
 }

@@ -23,6 +23,8 @@ def build_parser() -> Parser:
     _console(verbs)
     _pictures(verbs)
     _environments(verbs)
+    _ports(verbs)
+    _https(verbs)
     _sessions(verbs)
     _operations(verbs)
     _account(verbs)
@@ -98,8 +100,19 @@ def _environments(verbs: Verbs[Parser]) -> None:
     restore = _verb(env, "restore", "env:restore", "bring salvaged work back into a checkout")
     restore.add_argument("salvage", nargs="?", metavar="SALVAGE", help="its name; without it the salvages are listed")
     restore.add_argument("--into", metavar="DIR", help="the checkout; default the environment it came from")
+    _monitor(env)
     _snapshots(env)
     _git(_group(env, "git", "git in an environment; what could be lost is in a snapshot first"))
+
+
+def _monitor(env: Verbs[Parser]) -> None:
+    monitor = _verb(env, "monitor", "health:monitor", "look whether environments are well, and what mends them")
+    names = monitor.add_argument("names", nargs="*", default=[], metavar="ENV", help="dev1 or demo-dev1; default all")
+    _completed_by(names, ENVIRONMENT)
+    monitor.add_argument("--project", help="which project, when there are several")
+    monitor.add_argument("--watch", action="store_true", help="look again and again until Ctrl-C")
+    seconds = number("an interval in seconds", 1, 3600, float)
+    monitor.add_argument("--interval", type=seconds, default=10.0, metavar="S", help="between looks (default 10)")
 
 
 def _snapshots(env: Verbs[Parser]) -> None:
@@ -201,6 +214,39 @@ def add_setup_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--detach", action="store_true", help="return at once; the operation goes on in the background")
     parser.add_argument("--clean", action="store_true", help="remove them instead, salvaging unpushed work first")
     _yes(parser)
+
+
+def _ports(verbs: Verbs[Parser]) -> None:
+    ports = _group(verbs, "ports", "ports of stages: who has which, free ones, moving; alone it lists them")
+    _verb(ports, "list", "ports:list_", "ports that are handed out, with who listens there; conflicts first")
+    find = _verb(ports, "find", "ports:find", "propose ports that are free and that no environment will ask for")
+    count = number("a number of ports", 1, 100)
+    find.add_argument("--count", type=count, default=1, metavar="N", help="how many (default 1)")
+    move = _verb(ports, "move", "ports:move", "give a stage another port")
+    _stage_of_environment(move, "dev (default), qa or staging", default="dev")
+    move.add_argument("--to", type=PORT, metavar="PORT", help="which (default: a free one is chosen)")
+    move.add_argument("--restart", action="store_true", help="if it runs, stop it before and start it again after")
+
+
+def _https(verbs: Verbs[Parser]) -> None:
+    https = _group(verbs, "https", "HTTPS for stages, with a certificate authority of your own; alone it lists them")
+    _verb(https, "list", "https:list_", "the local authority, and environments with a certificate")
+    for name, text in (("on", "have stages serve HTTPS"), ("off", "have stages serve plain HTTP again")):
+        verb = _verb(https, name, f"https:{name}", text)
+        _stage_of_environment(verb, "dev, qa or staging (default: all of them)", default=None)
+        verb.add_argument(
+            "--restart", action="store_true", help="stop those that run before and start them again after"
+        )
+    _verb(https, "trust", "https:trust", "print the commands by which systems and browsers trust the authority")
+    ca = _verb(https, "ca", "https:ca", "the authority's certificate; it is made when there is none")
+    ca.add_argument("--path", action="store_true", help="print only where its file is")
+
+
+def _stage_of_environment(verb: Parser, text: str, *, default: str | None) -> None:
+    environment = verb.add_argument("name", metavar="NAME", help="environment, dev1 or demo-dev1")
+    _completed_by(environment, ENVIRONMENT)
+    verb.add_argument("stage", nargs="?", default=default, choices=STAGES, help=text)
+    verb.add_argument("--project", help="which project, when there are several")
 
 
 def _sessions(verbs: Verbs[Parser]) -> None:

@@ -11,9 +11,10 @@ WIDTH = 80
 ICONS = {
     "running": "●", "starting": "◌", "stopping": "◌", "stopped": "○", "failed": "✗", "exited": "✗", "gone": "✗",
     "ready": "✓", "creating": "◌", "damaged": "✗", "removing": "◌", "succeeded": "✓", "queued": "◌", "cancelled": "○",
+    "ok": "✓", "warning": "▲", "unknown": "◌",
 }  # fmt: skip
 SHIELD = "⛨"
-_COLOURS = {"●": "32", "✓": "32", "✗": "31", "◌": "33", "○": "90"}
+_COLOURS = {"●": "32", "✓": "32", "✗": "31", "◌": "33", "○": "90", "▲": "33"}
 
 
 def colour() -> bool:
