@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 
 from common.errors import Conflict, GaiaError, InvalidInput
-from environments.actions import measured, serving
+from environments.actions import measured, serving, trust
 from environments.actions.changing import restarted, while_stopped
 from environments.actions.furnishing import furnish
 from environments.drivers.launching import TLS_FILES, asks_for_https
@@ -129,6 +129,12 @@ def authority_facts() -> dict[str, Any]:
 
     facts = facts_of(serving.make_authority())
     return _plain(asdict(facts)) if facts else {}
+
+
+def trust_instructions() -> list[dict[str, Any]]:
+    """How people have their system and their browsers trust the local authority, which is made when there is none."""
+    facts = authority_facts()
+    return trust.instructions(Path(facts["path"]), facts["subject"])
 
 
 def _plain(facts: dict[str, Any]) -> dict[str, Any]:

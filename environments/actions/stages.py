@@ -13,6 +13,7 @@ from environments.actions.furnishing import furnish
 from environments.actions.scripts import follow_journal
 from environments.drivers.launching import StageStart, stage_paths, stage_start
 from environments.models import Environment, Stage
+from environments.overview import in_order
 from environments.states import ENVIRONMENT_ACTIVE, STAGE_NAMES, EnvironmentState
 from processes.actions.nodes import daemon_runs, ensure_node
 from processes.actions.ports import check_listening
@@ -55,6 +56,13 @@ def find_stage(environment: Environment, name: str) -> Stage:
     if stage is None:
         raise NotFound(f"there is no stage {name!r}", fix=f"Stages: {', '.join(STAGE_NAMES)}.")
     return stage
+
+
+def chosen_stages(environment: Environment, name: str | None) -> list[Stage]:
+    """One of an environment's stages, or without a name all of them, in their order. Raises: NotFound."""
+    if name:
+        return [find_stage(environment, name)]
+    return in_order(environment.stages.select_related("environment__project"))
 
 
 def launch(stage: Stage) -> Process:

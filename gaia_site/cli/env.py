@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -238,12 +237,9 @@ def launch(arguments: Namespace) -> int:
     from processes.actions.nodes import ensure_node
 
     stage = stages.find_stage(stages.find_environment(arguments.name, arguments.project), arguments.stage)
-    if platform.daemon_runs():
-        process = stages.launch(stage)
-        stages.wait_until_up(stage, process, timeout=_STAGE_WAIT_S)
-    else:
+    if not platform.daemon_runs():
         look_at_stages(ensure_node())
-        process = stages.launch_by_script(stage)
+    process = stages.bring_up(stage, timeout=_STAGE_WAIT_S)
     shown = describe_stage(stage, process)
     print(json.dumps(shown) if arguments.json else f"{stage} runs at {stage.url} (pid {shown['pid']})")
     return 0
@@ -255,9 +251,7 @@ def stop(arguments: Namespace) -> int:
     from environments.actions import stages
     from environments.overview import describe_stage
     from environments.reconcile import look_at_stages
-    from gaia_site import platform
     from processes.actions.nodes import ensure_node
-    from processes.actions.stopping import stop_process
 
     stage = stages.find_stage(stages.find_environment(arguments.name, arguments.project), arguments.stage)
     look_at_stages(ensure_node())
@@ -265,24 +259,10 @@ def stop(arguments: Namespace) -> int:
     if process is None:
         print(json.dumps(describe_stage(stage, None)) if arguments.json else f"{stage} does not run")
         return 0
-    if platform.daemon_runs():
-        stages.stop(stage)
-        _wait_until_ended(process)
-    else:
-        stop_process(process)
+    stages.bring_down(stage, timeout=_STAGE_WAIT_S)
     process.refresh_from_db()
     print(json.dumps(describe_stage(stage, process)) if arguments.json else f"{stage} is stopped")
     return 0
-
-
-def _wait_until_ended(process: Any) -> None:
-    deadline = time.monotonic() + _STAGE_WAIT_S + process.stop_grace
-    while time.monotonic() < deadline:
-        process.refresh_from_db()
-        if not process.active:
-            return
-        time.sleep(0.05)
-    raise Unavailable(f"{process.called} is still {process.state}", fix="gaia env list shows when it changes.")
 
 
 def restore(arguments: Namespace) -> int:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+_LISTED = {"ports", "https"}
 _FLAGS = {"--group-status": "group-status", "--multi-env-status": "multi-env-status", "--watch": "watch"}
 
 
 def normalise(words: list[str]) -> list[str]:
-    """`gaia --group-status` and its like are verbs, too; `gaia help VERB` is `gaia VERB --help`."""
+    """`gaia --group-status` is a verb, too; `gaia help VERB` is `gaia VERB --help`, and `gaia ports` is its list."""
     if words and words[0] == "help":
         return [*words[1:], "--help"]
+    if words and words[0] in _LISTED and not any(word in {"-h", "--help"} or word[:1] != "-" for word in words[1:]):
+        return [words[0], "list", *words[1:]]
     for place, word in enumerate(words):
         if word in _FLAGS:
             return [_FLAGS[word], *words[:place], *words[place + 1 :]]
