@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
+
+from tests import warm
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -17,14 +17,13 @@ class Web:
     """A running uvicorn. It inherits this process's environment, so it sees the test's home and database."""
 
     def __init__(self, log: Path, **environ: str) -> None:
-        with socket.create_server(("127.0.0.1", 0), backlog=1024) as listening, log.open("ab") as output:
+        with socket.create_server(("127.0.0.1", 0), backlog=1024) as listening:
             self.port: int = listening.getsockname()[1]
             # it is given the socket: no port to lose to somebody else, and whoever connects early is answered late
-            listening.set_inheritable(True)
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "uvicorn", "gaia_site.asgi:application", "--fd", str(listening.fileno()),
-                 "--timeout-graceful-shutdown", "2", "--lifespan", "off", "--no-access-log"],
-                cwd=ROOT, env={**os.environ, **environ}, pass_fds=[listening.fileno()], stdout=output, stderr=output,
+            self.process = warm.Running(
+                ["-m", "uvicorn", "gaia_site.asgi:application", "--fd", "10", "--timeout-graceful-shutdown", "2",
+                 "--lifespan", "off", "--no-access-log"],
+                cwd=ROOT, environ={**os.environ, **environ}, log=log, passed=[listening.fileno()],
             )  # fmt: skip
         self.log = log
         self.url = f"http://127.0.0.1:{self.port}"

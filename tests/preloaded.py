@@ -16,27 +16,36 @@ import ssl
 import tempfile
 import tomllib
 import urllib.request
+import wsgiref.simple_server
 import zoneinfo
 
 import channels.apps
+import click
 import coverage
 import csp.checks
 import django.contrib.admin
 import django.core.management
 import django.db.backends.sqlite3.base
 import django.template.defaulttags
+import django.test.client
 import django_filters
 import drf_spectacular.checks
 import git
 import psutil
 import psycopg
 import pydantic
+import uvicorn.main
+import uvicorn.protocols.http.auto
+import uvicorn.protocols.websockets.auto
+import whitenoise.base
 import yaml
 
 MODULES = (
-    argparse, asyncio, channels.apps, concurrent.futures, coverage, csp.checks, difflib, django.contrib.admin,
-    django.core.management, django.db.backends.sqlite3.base, django.template.defaulttags, django_filters,
+    argparse, asyncio, channels.apps, click, concurrent.futures, coverage, csp.checks, difflib, django.contrib.admin,
+    django.core.management, django.db.backends.sqlite3.base, django.template.defaulttags, django.test.client,
+    django_filters,
     drf_spectacular.checks, email.message, git, importlib.metadata, logging.config, multiprocessing.queues,
     multiprocessing.sharedctypes, psutil, psycopg, pydantic, runpy, socketserver, sqlite3, ssl, tempfile, tomllib,
-    urllib.request, yaml, zoneinfo,
+    urllib.request, uvicorn.main, uvicorn.protocols.http.auto, uvicorn.protocols.websockets.auto, whitenoise.base,
+    wsgiref.simple_server, yaml, zoneinfo,
 )  # fmt: skip

@@ -11,11 +11,13 @@ of that, of a terminal or of `./gaia` itself starts the real thing.
 from __future__ import annotations
 
 import atexit
+import fcntl
 import io
 import multiprocessing
 import os
 import runpy
 import selectors
+import signal
 import subprocess
 import sys
 import time
@@ -57,14 +59,12 @@ def run(
 
     Raises: subprocess.TimeoutExpired, with what it had printed.
     """
-    _come_up()
     child_in, own_in = os.pipe()
     own_out, child_out = os.pipe()
     own_err, child_err = os.pipe()
     theirs = (child_in, child_out, child_err)
-    process = _FORKS.Process(target=_become, args=([*map(str, words)], str(cwd), dict(environ), _Passed(theirs)))
     try:
-        process.start()
+        process = _start(words, cwd, environ, theirs)
     finally:
         for each in theirs:
             os.close(each)
@@ -85,6 +85,64 @@ def run(
     assert code is not None
     process.close()
     return subprocess.CompletedProcess([*map(str, words)], code, out, err)
+
+
+class Running:
+    """A program that goes on until it is told to end; the part of `subprocess.Popen` that tests use.
+
+    Args:
+        words: `-m MODULE` or a file, and the arguments.
+        environ: the whole environment.
+        log: where its output goes, behind what is there.
+        passed: descriptors that it finds under the numbers 10, 11 and so on.
+    """
+
+    def __init__(
+        self,
+        words: Sequence[str | Path],
+        *,
+        cwd: Path,
+        environ: Mapping[str, str],
+        log: Path,
+        passed: Sequence[int] = (),
+    ) -> None:
+        with open(os.devnull, "rb") as nothing, log.open("ab") as output:
+            numbers = (nothing.fileno(), output.fileno(), output.fileno(), *passed)
+            self._process = _start(words, cwd, environ, numbers)
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    def poll(self) -> int | None:
+        """The exit code; None while it runs."""
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the exit code. Raises: subprocess.TimeoutExpired after so many seconds."""
+        self._process.join(timeout)
+        code = self._process.exitcode
+        if code is None:
+            raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def _start(
+    words: Sequence[str | Path], cwd: Path, environ: Mapping[str, str], descriptors: Sequence[int]
+) -> ForkServerProcess:
+    _come_up()
+    arguments = ([*map(str, words)], str(cwd), dict(environ), _Passed(descriptors))
+    process = _FORKS.Process(target=_become, args=arguments, daemon=True)
+    process.start()
+    return process
 
 
 class _Passed:
@@ -146,9 +204,14 @@ def _become(words: list[str], cwd: str, environ: dict[str, str], descriptors: li
     code, measured = 1, any(name.startswith("COVERAGE_") for name in environ)
     try:
         os.setsid()
-        for number, descriptor in enumerate(descriptors):
+        # away from the numbers they are going to, first
+        apart = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 100) for descriptor in descriptors]
+        for number, descriptor in zip((0, 1, 2, *range(10, 10 + len(apart))), apart, strict=False):
             os.dup2(descriptor, number)
             os.close(descriptor)
+        for descriptor in descriptors:
+            if not 10 <= descriptor < 7 + len(apart):
+                os.close(descriptor)
         sys.stdin, sys.stdout, sys.stderr = (
             open(number, mode, encoding="utf-8", errors=errors, closefd=False)  # noqa: SIM115  Python's own
             for number, mode, errors in ((0, "r", "strict"), (1, "w", "strict"), (2, "w", "backslashreplace"))

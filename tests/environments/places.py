@@ -207,11 +207,9 @@ class DaemonProcess:
 
     def __init__(self, log: Path) -> None:
         self.log = log
-        with log.open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", _DAEMON], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                env={**os.environ, "PYTHONPATH": str(ROOT), "GAIA_ROLE": "node"}, start_new_session=True,
-            )  # fmt: skip
+        self.process = warm.Running(
+            ["-m", "tests.environments.a_daemon"], cwd=ROOT, environ={**os.environ, "GAIA_ROLE": "node"}, log=log
+        )
 
     def wait_until_up(self) -> None:
         """Block until it holds its lock. Raises: AssertionError with its log."""
@@ -223,24 +221,6 @@ class DaemonProcess:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-
-
-_DAEMON = """
-import asyncio, django
-django.setup()
-from common.files import file_lock
-from common.home import gaia_home
-from events.actor import acting_as
-from gaia_site import node as wiring
-from processes.actions.nodes import ensure_node
-from processes.daemon import Daemon
-
-with file_lock(gaia_home().run / "node.lock", timeout=5, what="this node"):
-    with acting_as("node:test"):
-        node = ensure_node()
-    loops = [loop for loop in wiring.loops(node) if loop.name not in ("platform", "sessions")]
-    asyncio.run(Daemon(node, loops).run())
-"""
 
 
 def processes_of(owner: str) -> list[Process]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -16,6 +14,7 @@ import psutil
 import pytest
 
 from common.home import gaia_home
+from tests import warm
 from tests.live import ROOT
 
 if TYPE_CHECKING:  # Django is not set up yet when this is imported
@@ -113,19 +112,17 @@ class Daemon:
 
     def __init__(self, log: Path) -> None:
         self.log = log
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: warm.Running | None = None
 
     def start(self, **environ: str) -> int:
         """Start it and wait until it has looked at everything once. Returns: its pid."""
         from events.models import Event
 
         seen = Event.objects.filter(kind="node.started").count()
-        with self.log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.processes.bare_daemon"],
-                cwd=ROOT, env={**os.environ, "GAIA_ROLE": "node", **environ}, stdout=output, stderr=output,
-                start_new_session=True,
-            )  # fmt: skip
+        self._process = warm.Running(
+            ["-m", "tests.processes.bare_daemon"],
+            cwd=ROOT, environ={**os.environ, "GAIA_ROLE": "node", **environ}, log=self.log,
+        )  # fmt: skip
         try:
             wait_until(lambda: self._process.poll() is not None or self._started(seen))
         finally:
