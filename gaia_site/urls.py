@@ -24,6 +24,7 @@ urlpatterns = [
     path("api/", include("environments.api_backups")),
     path("api/", include("environments.api")),
     path("api/", include("environments.api_git")),
+    path("api/", include("environments.api_ports")),
     path("api/", include("environments.api_health")),
     path("api/", include("processes.api")),
     path("api/", include("sessions.api")),

@@ -35,7 +35,15 @@ class TestMultiEnv(EndpointSuite):
     prefix = "/api/multi-env/"
 
 
-SUITES = (TestSessions, TestEnvironments, TestOperations, TestEvents, TestMultiEnv)
+class TestPorts(EndpointSuite):
+    prefix = "/api/ports/"
+
+
+class TestHttps(EndpointSuite):
+    prefix = "/api/https/"
+
+
+SUITES = (TestSessions, TestEnvironments, TestOperations, TestEvents, TestMultiEnv, TestPorts, TestHttps)
 
 
 @pytest.mark.parametrize("endpoint", endpoints(), ids=str)
