@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -171,7 +172,8 @@ def make_demo(path: Path) -> Path:
     with partial_directory(path) as partial:
         built = partial / "demo"
         built.mkdir()
-        for words in (("init", "--quiet", "--initial-branch=main"), *_commits(built)):
+        # one after the other: each commit's files are written when its turn has come
+        for words in itertools.chain([("init", "--quiet", "--initial-branch=main")], _commits(built)):
             run_git(*words, place=["-C", str(built)], env=_AUTHOR, timeout=_TIMEOUT_S)
         publish(built, path)
     return path
