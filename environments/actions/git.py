@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
-from common.errors import Conflict, GaiaError
+from common.errors import Conflict, GaiaError, InvalidInput, NotFound
 from environments import reconcile
 from environments.drivers import history, snapshots, verbs
 from environments.drivers.follow import follow_hub
-from environments.drivers.git import bare
+from environments.drivers.git import bare, checkout
 from environments.drivers.hub import HubState, create_or_update_hub
 from environments.drivers.publish import publish, says_publish
 from environments.drivers.snapshots import Snapshot
@@ -60,7 +60,7 @@ def commit(environment: Environment, message: str, *, only_staged: bool = False)
 
 def feature(environment: Environment, name: str, *, base: str = "") -> Told:
     """Start a branch from today's default branch, or check out the one there is. Raises: see `verbs.feature`."""
-    return _do(environment, "feature", lambda path: verbs.feature(path, name, base=base))
+    return _do(environment, "feature", lambda path: verbs.feature(path, name, base=base, keep=_keeper(environment)))
 
 
 def delete_branch(environment: Environment, branch: str) -> Told:
@@ -73,6 +73,16 @@ def delete_branch(environment: Environment, branch: str) -> Told:
         )  # fmt: skip
 
     return _do(environment, "branch --delete", lambda path: verbs.delete_branch(path, branch, keep))
+
+
+def clean_branches(environment: Environment) -> Told:
+    """Delete the local branches that the hub's default branch has all commits of. Raises: see `verbs.clean_branches`.
+
+    The one checked out, the environment's own, other environments' and protected ones stay.
+    """
+    project = environment.project
+    spare = (*PROTECTED, project.default_branch, environment.branch)
+    return _do(environment, "clean --branches", lambda path: verbs.clean_branches(path, project.hub, spare=spare))
 
 
 def pull(environment: Environment, *, rebase: bool = False) -> Told:
@@ -144,14 +154,18 @@ def push(environment: Environment, *, force: bool = False) -> Told:
 
     def act(path: Path) -> Done:
         done = verbs.push(path, protected=sorted(protected), force=force)
-        if not says_publish(project.hub, project.default_branch):
-            return done
+        try:
+            if not says_publish(project.hub, project.default_branch):
+                return done
+        except InvalidInput as error:  # the commit that mends it must be possible to push
+            return replace(done, message=f"{done.message}; not published: {error.what}")
         published = publish(
             project.hub, resolve_source(project.source, Path("/")), done.branch, force=force,
             timeout=settings.GAIA["environments.git_timeout"],
         )  # fmt: skip
-        told = f"{done.message}; published to {project.source}" if published else done.message
-        return Done(done.changed or published, told, done.before, done.after, done.branch)
+        if not published:
+            return done
+        return replace(done, changed=True, message=f"{done.message}; published to {project.source}")
 
     return _do(environment, "push", act)
 
@@ -162,10 +176,10 @@ def restore(environment: Environment, name: str) -> Told:
     snapshot = snapshots.find_snapshot(hub, name)
 
     def act(path: Path) -> Done:
-        before = snapshot_of_now(environment, f"before restoring {name}")
-        snapshots.restore_snapshot(path, hub, snapshot)
+        head = checkout(path).text("rev-parse", "-q", "--verify", "HEAD", check=False)
+        before = snapshots.restore_snapshot(path, hub, snapshot, _keeper(environment))
         told = f"{environment.directory} is as it was in {name}"
-        return Done(True, told, "", snapshot.head, snapshot.branch, before)
+        return Done(True, told, head, snapshot.head, snapshot.branch, before)
 
     return _do(environment, "restore", act)
 
@@ -183,7 +197,9 @@ def list_snapshots(project: Project, environment: Environment | None = None) -> 
 
 
 def drop_old_snapshots(project: Project) -> list[str]:
-    """Forget snapshots older than the settings allow; the newest of each environment stay."""
+    """Forget snapshots older than the settings allow; the newest of each environment stay. Returns: their names."""
+    if not project.hub.is_dir():
+        return []
     gone = snapshots.drop_snapshots(
         project.hub,
         keep=settings.GAIA["environments.snapshots_kept"],
@@ -202,7 +218,8 @@ def drop_old_snapshots(project: Project) -> list[str]:
 
 
 def fetch_source(project: Project) -> HubState:
-    """Fetch a project's source into its hub. Raises: GitError, Refused, Unavailable."""
+    """Fetch a project's source into its hub. Raises: NotFound, GitError, Refused, Unavailable; the hub is as it was."""
+    _require_hub(project)
     source = resolve_source(project.source, Path("/"))
     return create_or_update_hub(source, project.hub, timeout=settings.GAIA["environments.git_timeout"])
 
@@ -237,11 +254,35 @@ def _take(environment: Environment, reason: str) -> str:
     )
 
 
-def _learn(environment: Environment) -> None:
-    """The checkout knows what the hub has now."""
+def _learn(environment: Environment) -> bool:
+    """The checkout knows what the hub has now. Raises: NotFound, GitError."""
     project = environment.project
+    _require_hub(project)
     head = bare(project.hub).text("rev-parse", "--verify", f"refs/heads/{project.default_branch}")
-    follow_hub(Path(environment.path), project.hub, default_branch=project.default_branch, head=head, always=True)
+    return follow_hub(
+        Path(environment.path), project.hub, default_branch=project.default_branch, head=head, always=True
+    )
+
+
+def learn(environment: Environment) -> Told:
+    """Let the checkout know what the hub has; its branch, index and files stay. Raises: NotFound, GitError."""
+
+    def act(path: Path) -> Done:
+        new = _learn(environment)
+        head = checkout(path).text("rev-parse", "-q", "--verify", "HEAD", check=False)
+        told = "knows what is new in the hub" if new else "knew all of the hub"
+        return Done(False, f"{environment.directory} {told}", head, head, "")
+
+    return _do(environment, "fetch", act)
+
+
+def _require_hub(project: Project) -> None:
+    if not (project.hub / "HEAD").is_file():
+        raise NotFound(
+            f"the hub of {project.name} is missing",
+            meaning=f"There is no repository at {project.hub}; nothing was done.",
+            fix="Put it back from a backup, or run gaia env setup: it makes a new one from the source.",
+        )
 
 
 def _do(environment: Environment, verb: str, act: Callable[[Path], Done]) -> Told:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from environments.drivers.git import checkout
+from environments.drivers.git import GitError, checkout
+from environments.drivers.git_locks import again_when_overtaken, run_patiently
 
 FETCH_S = 600.0
 """Seconds for a fetch from the hub, which lies on the same machine."""
@@ -26,12 +27,16 @@ def follow_hub(path: Path, hub: Path, *, default_branch: str, head: str, always:
     repository = checkout(path)
     tracked = f"refs/remotes/origin/{default_branch}"
     if repository.text("symbolic-ref", "-q", "refs/remotes/origin/HEAD", check=False) != tracked:
-        repository.run("symbolic-ref", "refs/remotes/origin/HEAD", tracked)
+        run_patiently(repository, "symbolic-ref", "refs/remotes/origin/HEAD", tracked, timeout=FETCH_S)
     knew = repository.text("rev-parse", "-q", "--verify", tracked, check=False) == head
     if knew and not always:
         return False
-    repository.run(
+    words = (
         "fetch", "-q", "--no-write-fetch-head", "--no-auto-maintenance", "--", hub,
-        "+refs/heads/*:refs/remotes/origin/*", timeout=FETCH_S,
+        "+refs/heads/*:refs/remotes/origin/*",
     )  # fmt: skip
+    # an agent fetches whenever it likes: the two may meet
+    fetched = again_when_overtaken(lambda: run_patiently(repository, *words, timeout=FETCH_S, check=False))
+    if not fetched.ok:
+        raise GitError(f"{path.name} cannot fetch from the hub", subcommand="fetch", stderr=fetched.stderr)
     return not knew

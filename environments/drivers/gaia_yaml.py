@@ -3,6 +3,7 @@
 command: python manage.py runserver 127.0.0.1:$PORT   # gets $PORT, $DATABASE_PATH, $STAGE, $APP_ENV
 health: /health                                       # answers 200 when the stage is up
 env: {LOG_LEVEL: info}
+publish: true    # what is pushed to the hub goes on to the source
 stages:
   qa: {command: gunicorn app -b 127.0.0.1:$PORT, env: {LOG_LEVEL: warning}}
 """
@@ -26,7 +27,8 @@ MAX_DEPTH = 10
 DEFAULT_COMMAND = "exec python3 .gaia/placeholder.py"
 DEFAULT_HEALTH = "/health"
 _STAGE_KEYS = ("command", "health", "env")
-_TOP_KEYS = (*_STAGE_KEYS, "stages")
+_TOP_KEYS = (*_STAGE_KEYS, "stages", "publish")
+_SWITCH = {"true": True, "false": False}
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HEALTH = re.compile(r"/[!-~]*")
 _RESERVED = (
@@ -73,24 +75,45 @@ def read(path: Path, stage: str = "dev") -> StageCommand:
     """
     file = next((path / name for name in NAMES if (path / name).is_file()), None)
     if file is None:
-        return StageCommand(
-            DEFAULT_COMMAND,
-            DEFAULT_HEALTH,
-            "default",
-            "There is no gaia.yaml, so GAIA's placeholder server runs in place of the project. "
-            f"Add a gaia.yaml with its start command. {_EXAMPLE}",
-        )
+        return _placeholder("There is no gaia.yaml", "Add a gaia.yaml with its start command.")
     return _Reader(file).read(stage)
+
+
+def read_publish(text: str, *, name: str) -> bool:
+    """Whether a `gaia.yaml` says `publish: true`; nothing else of it is looked at closely.
+
+    Args:
+        text: of the file.
+        name: what it is called in errors.
+
+    Raises: InvalidInput with file, line and what to write instead.
+    """
+    return _Reader(Path(name), text, meaning="So it does not say whether to publish.").publish()
+
+
+def _placeholder(why: str, what_to_do: str) -> StageCommand:
+    told = f"{why}, so GAIA's placeholder server runs in place of the project. {what_to_do} {_EXAMPLE}"
+    return StageCommand(DEFAULT_COMMAND, DEFAULT_HEALTH, "default", told)
 
 
 class _Reader:
     """Walks the YAML nodes, which know their lines; values are never turned into Python objects."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(
+        self, file: Path, text: str | None = None, *, meaning: str = "Stages cannot be started until it says how."
+    ) -> None:
         self._file = file
+        self._given = text
+        self._meaning = meaning
+
+    def publish(self) -> bool:
+        return self._publish(self._mapping(self._compose(), "the file", _TOP_KEYS))
 
     def read(self, stage: str) -> StageCommand:
         top = self._mapping(self._compose(), "the file", _TOP_KEYS)
+        self._publish(top)
+        if top.keys() <= {"publish"}:
+            return _placeholder(f"{self._file.name} says no command", "Add the project's start command to it.")
         sections = self._mapping(top["stages"], "stages", None) if "stages" in top else {}
         # every section is checked, whichever stage is asked for: a mistake should show at once
         own = {name: self._stage(node, f"stages.{name}") for name, node in sections.items()}
@@ -105,11 +128,12 @@ class _Reader:
 
     def _compose(self) -> yaml.Node:
         try:
-            if self._file.stat().st_size > MAX_BYTES:
+            size = self._file.stat().st_size if self._given is None else len(self._given)
+            if size > MAX_BYTES:
                 raise self._error(
                     None, f"is larger than {MAX_BYTES // 1024} KiB", "Keep only the start commands in it."
                 )
-            text = self._file.read_text(encoding="utf-8")
+            text = self._file.read_text(encoding="utf-8") if self._given is None else self._given
             self._check_tokens(text)
             node = yaml.compose(text, Loader=yaml.SafeLoader)
         except yaml.MarkedYAMLError as error:
@@ -150,6 +174,15 @@ class _Reader:
                 raise self._error(key.start_mark, f"{what} has {key.value!r} twice", "Keep one of them.")
             found[key.value] = value
         return found
+
+    def _publish(self, top: Mapping[str, yaml.Node]) -> bool:
+        node = top.get("publish")
+        if node is None:
+            return False
+        known = isinstance(node, yaml.ScalarNode) and not node.style  # in quotes it is text
+        if not known or node.value.lower() not in _SWITCH:
+            raise self._error(node.start_mark, "publish is neither true nor false", "For example: publish: true")
+        return _SWITCH[node.value.lower()]
 
     def _stage(self, node: yaml.Node, what: str) -> dict[str, str | dict[str, str]]:
         return self._stage_values(self._mapping(node, what, _STAGE_KEYS))
@@ -193,7 +226,7 @@ class _Reader:
         line = "" if mark is None else f":{mark.line + 1}"
         return InvalidInput(
             f"{self._file.name}{line}: {problem}" if line else f"{self._file.name} {problem}",
-            meaning="Stages cannot be started until it says how.",
+            meaning=self._meaning,
             fix=hint,
             path=str(self._file),
             line=None if mark is None else mark.line + 1,

@@ -42,6 +42,8 @@ _SAFE_CONFIG = (
     "color.ui=false",
     "submodule.recurse=false",
     "fetch.recurseSubmodules=false",
+    "core.filesRefLockTimeout=5000",  # git itself waits for the locks of refs; for that of the index it does not
+    "core.packedRefsTimeout=5000",
 )
 _NO_HOOKS = "core.hooksPath=/dev/null"
 # What git sets for the hooks and aliases it runs; inherited, they would point every command at the wrong repository.
@@ -157,7 +159,16 @@ class Repository:
 
     @contextmanager
     def lock(self, *, timeout: float = 60.0) -> Iterator[None]:
-        """Hold the lock that every writer of refs in this repository takes; it lies in the git directory."""
+        """Hold the lock that every writer in this repository takes; it lies in the git directory.
+
+        Raises: GitError when there is no repository; Conflict that names the holder.
+        """
+        if not (self.git_dir / "HEAD").is_file():  # the lock would make the directory, and that would be in the way
+            raise GitError(
+                f"there is no repository at {self.git_dir}",
+                subcommand="rev-parse",
+                fix="Run gaia env setup: it makes what is missing.",
+            )
         with file_lock(self.git_dir / "gaia.lock", timeout=timeout, what=f"the repository {self.git_dir}"):
             yield
 

@@ -11,7 +11,7 @@ from typing import Literal
 from common.errors import InvalidInput
 from common.text import plain
 from environments.drivers.git import Repository, checkout
-from environments.drivers.verbs import default_branch
+from environments.drivers.outcome import default_branch
 
 DIFF_S = 60.0
 """Seconds for a difference."""

@@ -16,6 +16,7 @@ from common.errors import Conflict
 from common.files import file_lock
 from common.redaction import mask_url
 from environments.drivers.git import GitError, Output, Progress, Repository, bare, run_git
+from environments.drivers.git_locks import writing
 from environments.drivers.partial import cannot_write, partial_directory, publish, remove_dead_partials
 from environments.drivers.source import Source
 
@@ -69,7 +70,7 @@ def create_or_update_hub(source: Source, hub: Path, *, timeout: float, progress:
         with file_lock(hub.parent / f".{hub.name}.lock", timeout=timeout, what=f"the hub {hub}"):
             created = _create(source, hub, timeout, progress)
             repository = bare(hub)
-            with repository.lock():
+            with writing(repository):
                 return _update(source, repository, created, timeout, progress)
     except OSError as error:
         raise cannot_write(hub.parent, error) from error

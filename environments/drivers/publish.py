@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-
 from common.errors import Conflict
-from environments.drivers.gaia_yaml import MAX_BYTES, NAMES
+from environments.drivers.gaia_yaml import NAMES, read_publish
 from environments.drivers.git import GitError, bare
+from environments.drivers.git_locks import run_patiently
 from environments.drivers.source import Source
 
 
 def says_publish(hub: Path, default_branch: str) -> bool:
-    """Whether gaia.yaml says `publish: true` on the hub's default branch; what a checkout's own says does not count."""
+    """Whether gaia.yaml says `publish: true` on the hub's default branch; what a checkout's own says does not count.
+
+    Raises: InvalidInput for a gaia.yaml with a mistake, with its line.
+    """
     for name in NAMES:
         text = bare(hub).run("show", f"refs/heads/{default_branch}:{name}", check=False)
-        if text.ok and len(text.stdout) <= MAX_BYTES:
-            try:
-                read = yaml.safe_load(text.stdout)
-            except yaml.YAMLError:  # launching a stage says so
-                return False
-            return isinstance(read, dict) and read.get("publish") is True
+        if text.ok:
+            return read_publish(text.stdout, name=name)
     return False
 
 
@@ -45,7 +43,7 @@ def publish(hub: Path, source: Source, branch: str, *, timeout: float, force: bo
     wanted = f"refs/heads/{branch}:refs/heads/{branch}"
     tried = repository.run("push", "-q", *lease, "--", source.path or source.url, wanted, timeout=timeout, check=False)
     if tried.ok:
-        repository.run("update-ref", f"refs/remotes/source/{branch}", tip)
+        run_patiently(repository, "update-ref", f"refs/remotes/source/{branch}", tip, timeout=timeout)
         return True
     if "[rejected]" in tried.stderr or "[remote rejected]" in tried.stderr:
         raise Conflict(

@@ -29,6 +29,7 @@ from common.run import run
 from environments.drivers.changes import SNAPSHOT_S, commit_changes, find_changes, write_patch
 from environments.drivers.checkout import MARKER
 from environments.drivers.git import GitError, Repository, bare, checkout
+from environments.drivers.git_locks import writing
 from environments.drivers.trash import move_to_trash, purge_trash, stamp
 from environments.drivers.work import SALVAGE_ROOT, Work, busy_submodules, find_tips, find_unpushed, find_work
 
@@ -95,7 +96,7 @@ def salvage(path: Path, hub: Path, *, name: str, directory: Path, now: datetime 
     work = Work(find_unpushed(repository, hub, tips), len(changes.uncommitted), len(changes.untracked), nested)
     if not work.anything:
         return None
-    with bare(hub).lock():
+    with writing(bare(hub)):
         full_name = _free_name(hub, f"{name}-{stamp(now)}")
         branch = repository.text("symbolic-ref", "-q", "--short", "HEAD", check=False)
         refs = {ref: tips[ref] for ref in work.unpushed}

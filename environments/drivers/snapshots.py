@@ -12,7 +12,7 @@ first parent is the commit that was checked out. What it was taken for stands in
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,12 +20,16 @@ from pathlib import Path
 
 from common.errors import Conflict, NotFound
 from environments.drivers.changes import SNAPSHOT_S, Changes, commit_changes, commit_tree, find_changes
-from environments.drivers.git import GitError, Repository, bare, checkout
-from environments.drivers.git_locks import writing
+from environments.drivers.git import GitError, Output, Repository, bare, checkout
+from environments.drivers.git_locks import is_overtaken, run_patiently, writing
+from environments.drivers.interrupted import aside
+from environments.drivers.outcome import branch_tip, elsewhere
+from environments.drivers.overwriting import refuse_overwriting, written_by_checkout
 from environments.drivers.salvage import RECEIVE, keep_large_files
 from environments.drivers.trash import stamp
 
 SNAPSHOT_ROOT = "refs/snapshots/"
+_MOST_A_SECOND = 1000
 _FIELD = "\x1f"
 _FORMAT = _FIELD.join(
     ("%(refname)", "%(objectname)", "%(creatordate:unix)", "%(parent)", "%(contents:subject)", "%(contents:body)")
@@ -76,7 +80,19 @@ def take_snapshot(path: Path, hub: Path, *, name: str, reason: str, actor: str, 
     files = len(changes.uncommitted) + len(changes.untracked)
     branch = repository.text("symbolic-ref", "-q", "--short", "HEAD", check=False)
     message = _message(reason, Branch=branch, Actor=actor, Files=str(files))
+    _store_aside(repository, hub, name, f"put aside, {reason}", branch, actor, now)
     return _store(repository, hub, name, commit_changes(repository, changes, message), now)
+
+
+def _store_aside(
+    repository: Repository, hub: Path, name: str, reason: str, branch: str, actor: str, now: datetime | None
+) -> None:
+    """What a merge or rebase under way has put aside is a snapshot of its own."""
+    stash = aside(repository)
+    if stash:
+        parents = repository.text("rev-parse", f"{stash}^@").split()
+        message = _message(reason, Branch=branch, Actor=actor, Files="1")
+        _store(repository, hub, name, commit_tree(repository, f"{stash}^{{tree}}", message, *parents), now)
 
 
 def take_branch_snapshot(
@@ -110,36 +126,69 @@ def find_snapshot(hub: Path, name: str) -> Snapshot:
     raise NotFound(f"there is no snapshot {name!r}", fix="gaia env snapshots lists them.")
 
 
-def restore_snapshot(path: Path, hub: Path, snapshot: Snapshot) -> None:
+def restore_snapshot(path: Path, hub: Path, snapshot: Snapshot, keep: Callable[[str], str] | None = None) -> str:
     """Make a checkout as it was: branch, commit, index, files; untracked files that were not there then stay.
 
-    The caller has taken a snapshot of how it is now.
+    Args:
+        keep: takes a snapshot of how it is now; without it, the caller has done so.
 
-    Raises: Conflict when the branch is checked out elsewhere or the files do not fit; GitError.
+    Returns: the name of the snapshot that `keep` took.
+    Raises: Conflict when the branch is checked out elsewhere, ignored files would be overwritten, or the files do not
+        fit; GitError.
     """
     repository = checkout(path)
     ref = SNAPSHOT_ROOT + snapshot.name
     with writing(repository):
         repository.run("fetch", "-q", "--no-tags", "--no-write-fetch-head", "--", hub, ref, timeout=SNAPSHOT_S)
+        _refuse_restoring(repository, snapshot)
+        kept = keep(f"before restoring {snapshot.name}") if keep else ""
+        _keep_branch(path, hub, snapshot)
         _end_unfinished(repository)
-        repository.run("reset", "-q", "--hard", timeout=SNAPSHOT_S)
+        run_patiently(repository, "reset", "-q", "--hard", timeout=SNAPSHOT_S)
         _make_way(repository, path, snapshot.commit)
-        if snapshot.branch:
-            repository.run("checkout", "-q", "-B", snapshot.branch, snapshot.head, "--", timeout=SNAPSHOT_S)
-        else:
-            repository.run("checkout", "-q", "--detach", snapshot.head, "--", timeout=SNAPSHOT_S)
-        if not snapshot.files:
-            return
-        for options in (("--index",), ()):
-            with suppress(GitError):
-                repository.run("stash", "apply", "-q", *options, snapshot.commit, timeout=SNAPSHOT_S)
-                return
+        words = ("-B", snapshot.branch) if snapshot.branch else ("--detach",)
+        run_patiently(repository, "checkout", "-q", *words, snapshot.head, "--", timeout=SNAPSHOT_S)
+        if snapshot.files:
+            _apply(repository, snapshot)
+        return kept
+
+
+def _refuse_restoring(repository: Repository, snapshot: Snapshot) -> None:
+    if snapshot.branch in elsewhere(repository):
         raise Conflict(
-            f"the files of {snapshot.name} do not fit onto what {path} has now",
-            meaning="Branch and commit are as they were; git left conflict markers, or some files where they were.",
-            fix=f"Put them on a branch of their own: git checkout -b restored {snapshot.head} && "
-            f"git stash apply --index {snapshot.commit}",
+            f"{snapshot.branch} is checked out in another work tree of this repository",
+            meaning="Nothing was done.",
+            fix="git worktree list shows which; check out another branch there.",
         )
+    names: set[str] = set()
+    untracked = repository.text("rev-parse", "-q", "--verify", f"{snapshot.commit}^3", check=False)
+    for commit in filter(None, ("HEAD", snapshot.head, snapshot.commit, untracked)):
+        names |= written_by_checkout(repository, commit)
+    refuse_overwriting(repository, names, by=f"restoring {snapshot.name}")
+
+
+def _keep_branch(path: Path, hub: Path, snapshot: Snapshot) -> None:
+    """The branch of the snapshot may have gone on since, while another one is checked out."""
+    repository = checkout(path)
+    tip = branch_tip(repository, snapshot.branch) if snapshot.branch else ""
+    for there in ("HEAD", snapshot.head):
+        if not tip or repository.run("merge-base", "--is-ancestor", tip, there, check=False).ok:
+            return
+    reason = f"before restoring {snapshot.name} over {snapshot.branch}"
+    take_branch_snapshot(path, hub, snapshot.branch, name=path.name, reason=reason, actor=snapshot.actor)
+
+
+def _apply(repository: Repository, snapshot: Snapshot) -> None:
+    for options in (("--index",), ()):
+        with suppress(GitError):
+            run_patiently(repository, "stash", "apply", "-q", *options, snapshot.commit, timeout=SNAPSHOT_S)
+            return
+    raise Conflict(
+        f"the files of {snapshot.name} do not fit onto what {repository.work_tree} has now",
+        meaning="Branch and commit are as they were; git left conflict markers, or some files where they were.",
+        fix=f"Put them on a branch of their own: git checkout -b restored {snapshot.head} && "
+        f"git stash apply --index {snapshot.commit}",
+    )
 
 
 def drop_snapshots(hub: Path, *, keep: int, older_than: timedelta, now: datetime) -> list[str]:
@@ -160,8 +209,7 @@ def drop_snapshots(hub: Path, *, keep: int, older_than: timedelta, now: datetime
             old.append(snapshot)
     if old:
         lines = "".join(f"delete {SNAPSHOT_ROOT}{each.name} {each.commit}\n" for each in old)
-        with writing(bare(hub)):
-            bare(hub).run("update-ref", "--stdin", stdin=lines)
+        run_patiently(bare(hub), "update-ref", "--stdin", stdin=lines, timeout=SNAPSHOT_S)
     return [each.name for each in old]
 
 
@@ -170,15 +218,31 @@ def _message(reason: str, **trailers: str) -> str:
 
 
 def _store(repository: Repository, hub: Path, name: str, commit: str, now: datetime | None) -> str:
-    with writing(bare(hub)):
-        number, full_name = 1, f"{name}/{stamp(now)}"
-        while bare(hub).text("rev-parse", "-q", "--verify", SNAPSHOT_ROOT + full_name, check=False):
-            number += 1
-            full_name = f"{name}/{stamp(now)}-{number}"
-        options = ("-q", "--no-verify", f"--receive-pack={RECEIVE}")
-        repository.run("push", *options, "--", hub, f"{commit}:{SNAPSHOT_ROOT}{full_name}", timeout=SNAPSHOT_S)
-        keep_large_files(repository.git_dir, hub)
-    return full_name
+    """Push it under a name that nobody has taken; no lock is needed, so that a slow fetch keeps nobody waiting."""
+    if not (hub / "HEAD").is_file():
+        raise GitError(
+            f"the hub {hub} is missing",
+            subcommand="push",
+            stderr="Snapshots are kept there; without one nothing is done that could lose work.",
+            fix="Run gaia env setup: it makes the hub again.",
+        )
+    for number in range(1, _MOST_A_SECOND):
+        full_name = f"{name}/{stamp(now)}" + (f"-{number}" if number > 1 else "")
+        ref = SNAPSHOT_ROOT + full_name
+        options = ("-q", "--porcelain", "--no-verify", f"--receive-pack={RECEIVE}", f"--force-with-lease={ref}:")
+        wanted = ("push", *options, "--", hub, f"{commit}:{ref}")
+        tried = run_patiently(repository, *wanted, timeout=SNAPSHOT_S, check=False)
+        if tried.ok and not _is_taken(tried):
+            keep_large_files(repository.git_dir, hub)
+            return full_name
+        if not _is_taken(tried) and not is_overtaken(tried.stdout + tried.stderr):
+            break
+    raise GitError("the snapshot could not be stored", subcommand="push", stderr=tried.stderr or tried.stdout)
+
+
+def _is_taken(tried: Output) -> bool:
+    """Whether the name is another snapshot's already."""
+    return "stale info" in tried.stdout or "[up to date]" in tried.stdout
 
 
 def _read(record: str) -> Snapshot:

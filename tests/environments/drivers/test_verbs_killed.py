@@ -128,7 +128,7 @@ def kill_session(leader: int) -> None:
 @pytest.mark.parametrize("verb", VERBS)
 def test_killed_in_the_middle(pair: Pair, verb: str) -> None:
     git(pair.one, "tag", "begin")
-    chance = random.Random(verb)  # noqa: S311
+    chance = random.Random(verb)
     for turn in range(ROUNDS):
         blobs = prepare(pair, verb, turn)
         run_verb(pair, verb, kill_after=chance.random() * 0.25)
