@@ -121,8 +121,8 @@ class StageReachViewSet(ViewSet):
     @action(detail=False, methods=["post"])
     def move(self, request: Request, id: str, stage: str) -> Response:  # noqa: A002  the path's own word
         """Give a stage another port; with `restart` as an operation to follow."""
-        found = _stage(id, stage)
         wanted = _valid(MoveSerializer, request.data)
+        found = _stage(id, stage)
         port = wanted.get("to")
         if wanted["restart"] and port != found.port:
             operation = ports.request_move(found, port, idempotency_key=request.headers.get("Idempotency-Key"))
@@ -138,8 +138,8 @@ class StageReachViewSet(ViewSet):
     @action(detail=False, methods=["post"])
     def https(self, request: Request, id: str, stage: str) -> Response:  # noqa: A002
         """Have a stage serve HTTPS, or plain HTTP again; with `restart` as an operation to follow."""
-        found = _stage(id, stage)
         wanted = _valid(HttpsSerializer, request.data)
+        found = _stage(id, stage)
         if wanted["restart"] and wanted["on"] != found.https:
             key = request.headers.get("Idempotency-Key")
             operation = https.request_switch([found], wanted["on"], idempotency_key=key)
