@@ -74,6 +74,14 @@ STATES: dict[str, State] = {
     "silent": _state(Look.DETECTING, "not listening"),
     "serving": _state(Look.RUNNING, "serving"),
     "free": _state(Look.STOPPED, "free"),
+    # notifications, destinations, jobs
+    "trying": _state(Look.DETECTING, "waiting"),
+    "delivered": _state(Look.DONE, "delivered"),
+    "given_up": _state(Look.FAILED, "given up"),
+    "on": _state(Look.RUNNING, "on"),
+    "off": _state(Look.STOPPED, "off"),
+    "failing": _state(Look.WARNING, "failing"),
+    "not_run": _state(Look.IDLE, "not run yet"),
     # nodes, tokens, people
     "up": _state(Look.RUNNING, "up"),
     "down": _state(Look.FAILED, "down"),

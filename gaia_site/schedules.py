@@ -12,6 +12,7 @@ from django.conf import settings
 from django_q.models import Schedule
 
 from events import log
+from gaia_site import timetable
 
 
 class BuiltIn(TypedDict):
@@ -27,6 +28,8 @@ class BuiltIn(TypedDict):
     """Between two runs, for `Schedule.MINUTES`"""
     cron: NotRequired[str]
     """For `Schedule.CRON`"""
+    at: NotRequired[str]
+    """Time of day of the first run, `03:10`; without it that is at once"""
 
 
 SCHEDULES: dict[str, BuiltIn] = {
@@ -71,6 +74,12 @@ SCHEDULES: dict[str, BuiltIn] = {
         "does": "Deletes local branches of environments whose commits the hub's default branch has.",
         "schedule_type": Schedule.MONTHLY,
     },
+    "forget-old": {
+        "func": "gaia_site.jobs.forget_old",
+        "does": "Forgets what has been over for longer than jobs.keep_days: rows of lists, never anybody's work.",
+        "schedule_type": Schedule.MONTHLY,
+        "at": "05:00",
+    },
 }
 
 
@@ -80,7 +89,9 @@ def ensure_schedules() -> None:
     for name, built_in in SCHEDULES.items():
         if name in known:
             continue
-        when = {key: value for key, value in built_in.items() if key != "does"}
+        when = {key: value for key, value in built_in.items() if key not in {"does", "at"}}
+        if "at" in built_in:
+            when["next_run"] = timetable.at_time(built_in["at"])
         with log.atomic():
             Schedule.objects.create(name=name, **when)
             log.emit("schedule.created", subject=f"schedule/{name}", message=f"Schedule {name} was set up")

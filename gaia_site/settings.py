@@ -215,7 +215,9 @@ Q_CLUSTER = {
     "ack_failures": True,
     "catch_up": False,
     "poll": 1,
-    "save_limit": 500,
+    # of each job apart, or what runs every few minutes would push out the last run of what runs once a month
+    "save_limit": 50,
+    "save_limit_per": "group",
     "label": "Jobs",
     "ALT_CLUSTERS": {},
 }
