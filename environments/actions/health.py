@@ -70,7 +70,7 @@ def monitor(
 
     Returns: what is on record of each now, worst first.
     """
-    chosen = [each for each in (live() if environments is None else environments) if each.state not in ENVIRONMENT_BUSY]
+    chosen = [each for each in _fresh(environments) if each.state not in ENVIRONMENT_BUSY]
     looked_at = timezone.now()
     found = check_environments(chosen, tell=tell)
     return health_record.record(chosen, found, confirmations=confirmations, looked_at=looked_at)
@@ -81,9 +81,17 @@ def live() -> list[Environment]:
     return list(Environment.objects.filter(state__in=ENVIRONMENT_ACTIVE).select_related("project"))
 
 
+def _fresh(environments: Iterable[Environment] | None) -> list[Environment]:
+    """The rows as they are now, with projects and stages: whoever asks may hold old ones. Two queries."""
+    rows = Environment.objects.select_related("project").prefetch_related("stages")
+    if environments is None:
+        return list(rows.filter(state__in=ENVIRONMENT_ACTIVE))
+    return list(rows.filter(pk__in=[each.pk for each in environments]))
+
+
 def check_environment(environment: Environment) -> list[Finding]:
     """What every check says of one environment now; nothing is written."""
-    return check_environments([environment])[environment.pk]
+    return check_environments(_fresh([environment]))[environment.pk]
 
 
 def check_environments(
@@ -92,6 +100,9 @@ def check_environments(
     """What every check says of environments now, by their ids; nothing is written and nothing raised.
 
     A check that hangs or fails is `unknown`, with the reason.
+
+    Args:
+        environments: with their projects and stages.
     """
     subjects = _subjects(environments)
     looks = [
@@ -131,7 +142,6 @@ def _asked(name: str, check: Check, environments: Sequence[Environment]) -> Mapp
 
 
 def _subjects(environments: Sequence[Environment]) -> dict[int, Subject]:
-    stages = list(Stage.objects.filter(environment__in=environments).select_related("environment"))
     processes = processes_of(environments)
     before = newest_health(environments)
     limits = _limits()
@@ -143,9 +153,7 @@ def _subjects(environments: Sequence[Environment]) -> dict[int, Subject]:
             branch=each.branch,
             project=each.project.name,
             hub=each.project.hub,
-            stages=tuple(
-                _facts(stage, processes.get(stage.owner)) for stage in stages if stage.environment_id == each.pk
-            ),
+            stages=tuple(_facts(stage, processes.get(stage.owner)) for stage in each.stages.all()),
             limits=limits,
             sizes_before=sizes_a_day_ago(before.get(each.pk)),
             listeners=heard,
@@ -204,12 +212,9 @@ def _check_backups(environments: Sequence[Environment]) -> dict[int, list[Findin
     """Every database has a verified backup that is not too old; a young environment need not have one yet."""
     verified = Backup.objects.filter(stage__environment__in=environments, state=BackupState.VERIFIED)
     newest = dict(verified.values("stage").annotate(newest=Max("created_at")).values_list("stage", "newest"))
-    stages = list(Stage.objects.filter(environment__in=environments))
     now = timezone.now()
     return {
-        each.pk: _backups_of(
-            each, {one.name: newest.get(one.pk) for one in stages if one.environment_id == each.pk}, now
-        )
+        each.pk: _backups_of(each, {one.name: newest.get(one.pk) for one in each.stages.all()}, now)
         for each in environments
     }
 

@@ -69,7 +69,7 @@ def lines(found: dict[str, Any]) -> list[str]:
     drawn = [line for one in found["environments"] for line in _environment(one)]
     drawn += [f"  {name} is being worked on and was not looked at" for name in found["not_looked_at"]]
     sign = f"{pictures.icon(found['verdict'])} {found['word']}: "
-    return [*drawn, *([""] if drawn else []), *_wrapped(sign, found["reason"])]
+    return [*drawn, *([""] if drawn else []), *pictures.wrapped(sign, found["reason"], indent=2)]
 
 
 def _environment(one: dict[str, Any]) -> Iterator[str]:
