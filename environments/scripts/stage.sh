@@ -212,7 +212,10 @@ http_code() (
     if command -v curl >/dev/null 2>&1; then
         curl -s -o /dev/null -m 2 -w '%{http_code}' ${ca:+--cacert "$ca"} -- "$1" 2>/dev/null || :
     elif command -v wget >/dev/null 2>&1; then
-        if wget -q -T 2 -O /dev/null ${ca:+"--ca-certificate=$ca"} "$1" 2>/dev/null; then printf 200; else printf 000; fi
+        # its exit code would also tell how the connection was closed, which is no matter
+        code=$(wget -q -S -t 1 -T 2 -O /dev/null ${ca:+"--ca-certificate=$ca"} "$1" 2>&1 |
+            sed -n 's/^ *HTTP\/[0-9.]* \([0-9][0-9][0-9]\).*/\1/p' | head -n 1)
+        printf '%s' "${code:-000}"
     elif command -v python3 >/dev/null 2>&1; then
         python3 - "$1" "$ca" 2>/dev/null <<'END' || printf 000
 import ssl, sys, urllib.error, urllib.request
