@@ -20,7 +20,9 @@ urlpatterns = [
     path("api/multi-env/environments", api.environments),
     path("api/multi-env/pr-groups", api.pr_groups),
     path("api/multi-env/health", api.health),
+    path("api/events/", include("events.api_destinations")),  # before the events, or these would be ids of events
     path("api/", include("events.api")),
+    path("api/", include("gaia_site.api_schedules")),
     path("api/", include("environments.api_backups")),
     path("api/", include("environments.api")),
     path("api/", include("environments.api_git")),

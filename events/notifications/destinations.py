@@ -10,6 +10,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError
+from django.db.models import Count, Max, Q, QuerySet
 from django.utils import timezone
 
 from common.errors import Conflict, InvalidInput, NotFound
@@ -174,8 +175,27 @@ def send_test(destination: Destination) -> Tested:
     return Tested(not problem, problem, time.monotonic() - began)
 
 
-def describe(destination: Destination) -> dict[str, Any]:
-    """The destination as every door shows it: never its secret, nor the path of a webhook."""
+def overview() -> QuerySet[Any]:
+    """All of them, each with how its notifications fare."""
+    waiting = Q(notifications__state=NotificationState.WAITING)
+    return Destination.objects.annotate(
+        waiting=Count("notifications", filter=waiting),
+        tried=Count("notifications", filter=waiting & Q(notifications__attempts__gt=0)),
+        given_up=Count("notifications", filter=Q(notifications__state=NotificationState.FAILED)),
+        last_delivered_at=Max("notifications__delivered_at"),
+    ).order_by("name")
+
+
+def state_of(destination: Any) -> str:
+    """`on`, `off`, or `failing` while tries fail. destination: of `overview`."""
+    if not destination.enabled:
+        return "off"
+    return "failing" if destination.tried else "on"
+
+
+def describe(destination: Any) -> dict[str, Any]:
+    """A destination of `overview` as every door shows it: never its secret, nor the path of a webhook."""
+    last = destination.last_delivered_at
     return {
         "id": destination.pk,
         "name": destination.name,
@@ -185,6 +205,10 @@ def describe(destination: Destination) -> dict[str, Any]:
         "events": destination.events,
         "level": destination.level,
         "enabled": destination.enabled,
+        "state": state_of(destination),
+        "waiting": destination.waiting,
+        "given_up": destination.given_up,
+        "last_delivered_at": last and last.isoformat(),
     }
 
 

@@ -31,6 +31,10 @@ class TestEvents(EndpointSuite):
     prefix = "/api/events/"
 
 
+class TestSchedules(EndpointSuite):
+    prefix = "/api/schedules/"
+
+
 class TestMultiEnv(EndpointSuite):
     prefix = "/api/multi-env/"
 
@@ -43,7 +47,7 @@ class TestHttps(EndpointSuite):
     prefix = "/api/https/"
 
 
-SUITES = (TestSessions, TestEnvironments, TestOperations, TestEvents, TestMultiEnv, TestPorts, TestHttps)
+SUITES = (TestSessions, TestEnvironments, TestOperations, TestEvents, TestMultiEnv, TestPorts, TestHttps, TestSchedules)
 
 
 @pytest.mark.parametrize("endpoint", endpoints(), ids=str)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,6 +17,7 @@ from django_q.scheduler import scheduler
 from django_q.signing import SignedPackage
 from hypothesis import given
 from hypothesis import strategies as st
+from rest_framework.test import APIClient
 
 from common.errors import Conflict, InvalidInput, NotFound
 from events.models import Event
@@ -25,7 +27,9 @@ from gaia_site.schedules import SCHEDULES, ensure_schedules
 from gaia_site.timetable import next_after, parse, preview, upcoming, words
 from processes.models import Operation, Process
 from sessions.models import Session
+from tests.conftest import Operator
 from tests.console import rows
+from tests.endpoints import client_of, problem
 
 NOW = datetime(2030, 5, 15, 12, 30, tzinfo=UTC)  # a Wednesday
 
@@ -277,3 +281,40 @@ def test_what_is_over_for_long_is_forgotten_and_what_is_needed_stays(made: None)
     assert removed
     assert Event.objects.count() == events + 4, "one for each kind, and none of the log itself is gone"
     assert forget_old(timezone.now()) == 0
+
+
+# -- over the API
+
+SCHEDULES_PATH = "/api/schedules/"
+
+
+@pytest.fixture
+def client(operator: Operator) -> APIClient:
+    return client_of(operator.token)
+
+
+def test_schedules_over_the_api(client: APIClient, made: None) -> None:
+    listed = client.get(SCHEDULES_PATH).json()
+    assert [one["name"] for one in listed] == sorted(SCHEDULES)
+    path = f"{SCHEDULES_PATH}purge-trash/"
+    answer = client.patch(path, {"when": "daily at 04:00", "dry_run": True})
+    assert answer.status_code == 202
+    assert len(answer.json()["next_runs"]) == 3
+    assert "04:00" not in client.get(path).json()["when"], "nothing was changed"
+    changed = client.patch(path, {"when": "daily at 04:00", "enabled": False}).json()
+    assert (changed["when"], changed["enabled"], changed["next_run"], changed["state"]) == (
+        "daily at 04:00", False, None, "off",
+    )  # fmt: skip
+    run = client.post(f"{path}run/")
+    assert (run.status_code, run.json()["state"]) == (202, "queued")
+    problem(client.post(f"{path}run/"), 409)
+    problem(client.patch(path, {"when": "sometime"}), 400)
+    assert "Turn it off" in problem(client.delete(path), 409)["fix"]
+    problem(client.get(f"{SCHEDULES_PATH}nobody/"), 404)
+
+
+def test_the_list_costs_three_queries_however_long(made: None, django_assert_num_queries: Callable[..., Any]) -> None:
+    now = timezone.now()
+    Task.objects.create(id="1" * 32, name="x", func="y", group="health", started=now, stopped=now)
+    with django_assert_num_queries(4):  # the schedules themselves
+        scheduling.describe_all(Schedule.objects.all())
