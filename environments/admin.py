@@ -14,6 +14,7 @@ from unfold.decorators import display
 from common.errors import GaiaError, InvalidInput
 from common.looks import look_of
 from environments.actions import setup, stages
+from environments.admin_git import GitPages, git_context
 from environments.forms import SetupForm
 from environments.models import Environment
 from environments.overview import describe_all
@@ -43,7 +44,7 @@ class DamagedFilter(NeedsFilter):
 
 
 @admin.register(Environment)
-class EnvironmentAdmin(ConsoleAdmin):
+class EnvironmentAdmin(GitPages, ConsoleAdmin):
     """Isolated checkouts."""
 
     plural = "Environments"
@@ -107,6 +108,7 @@ class EnvironmentAdmin(ConsoleAdmin):
             self.verb("remove/", self.remove_view, name="remove", post_only=False),
             self.verb("<int:pk>/stages/<str:stage>/launch/", self.launch_view, name="launch"),
             self.verb("<int:pk>/stages/<str:stage>/stop/", self.stop_view, name="stop"),
+            *self.git_urls(),
             *super().get_urls(),
         ]
 
@@ -114,6 +116,7 @@ class EnvironmentAdmin(ConsoleAdmin):
         [facts] = describe_all([row])
         shown = request.GET.get("log", "")
         return {
+            **git_context(row),
             "environment": row,
             "facts": facts,
             "log_stage": shown if shown in STAGE_NAMES else _first_running(facts),

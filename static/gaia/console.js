@@ -1,6 +1,7 @@
 // The console's script: puts together what each page needs.
 
 import { start as startLive } from "./live.js";
+import { start as startGit } from "./git.js";
 import { start as startKeys } from "./keys.js";
 import { start as startPalette } from "./palette.js";
 import { start as startScreens } from "./screen.js";
@@ -9,6 +10,7 @@ import { start as startVerbs } from "./verbs.js";
 
 startTimes();
 startVerbs();
+startGit();
 startKeys();
 startPalette();
 startScreens();

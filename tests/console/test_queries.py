@@ -33,7 +33,7 @@ LISTS = {
 }
 DETAILS = {
     Session: 10,
-    Environment: 15,
+    Environment: 16,
     Operation: 10,
     Process: 11,
     Node: 12,
