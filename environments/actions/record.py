@@ -34,7 +34,7 @@ def record_intents(
     check_free(node, ports_of(planned))
     with log.atomic():
         project = projects.register(name, source, root=root, base_port=base_port)
-        environments = [_intend(project, number, plan) for number, plan in enumerate(planned, 1)]
+        environments = [_intend(project, int(plan["name"].removeprefix("dev")), plan) for plan in planned]
         stages = Stage.objects.filter(environment__in=environments).select_related("environment")
         lease_ports(node, {stage.owner: stage.port for stage in stages})
     return project, environments

@@ -95,7 +95,6 @@ def opened(file: Path, *, timeout: float = BUSY_S) -> Iterator[sqlite3.Connectio
     try:
         with closing(sqlite3.connect(f"{file.as_uri()}?mode=rw", uri=True, timeout=timeout)) as connection:
             connection.isolation_level = None  # transactions are begun and ended here, not by the module
-            connection.execute("PRAGMA trusted_schema = OFF")  # who wrote the file may be anybody
             yield connection
     except sqlite3.Error as error:
         raise foreseen(error, file) from error
