@@ -8,7 +8,7 @@ from contextlib import suppress
 from django.conf import settings
 
 from common.errors import Conflict
-from environments.actions import git, git_rounds, health, trash
+from environments.actions import backup_rounds, git, git_rounds, health, trash
 from environments.states import Verdict
 from events.actor import acting_as
 from processes.models import Operation
@@ -32,6 +32,19 @@ def forget_health() -> int:
     """Forget periods of health that are over for long; how many there were."""
     with acting_as("jobs:health-history"):
         return health.prune()
+
+
+def request_backups() -> int | None:
+    """Ask for the backups whose time has come; the operation's number."""
+    with acting_as("jobs:backups"):
+        operation = backup_rounds.request_due()
+        return operation.pk if operation else None
+
+
+def prune_backups() -> int:
+    """Delete the backups that are not kept any longer; how many there were."""
+    with acting_as("jobs:prune-backups"):
+        return len(backup_rounds.prune())
 
 
 def drop_snapshots() -> int:
