@@ -160,7 +160,7 @@ def _switch(repository: Repository, words: Sequence[str]) -> None:
     try:
         run_patiently(repository, "checkout", "-q", "--no-overwrite-ignore", *words, timeout=VERB_S)
     except GitError as error:
-        if "would be overwritten" not in error.stderr:
+        if "would be overwritten" not in error.stderr and "would lose untracked" not in error.stderr:
             raise
         raise Conflict(
             "uncommitted or ignored files are in the way of the other branch",

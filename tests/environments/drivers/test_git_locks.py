@@ -202,5 +202,5 @@ def test_what_git_says_of_locks(pair: Pair) -> None:
             checkout(pair.one).run(*words)
         assert is_locked(caught.value.stderr), caught.value.stderr
     with pytest.raises(GitError) as caught:
-        checkout(pair.one).run("checkout", "no-such")
+        checkout(pair.one).run("rev-parse", "no-such")
     assert not is_locked(caught.value.stderr)
