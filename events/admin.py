@@ -13,9 +13,12 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
+from events import admin_notifications
 from events.console.admin import ConsoleAdmin
 from events.models import Event, Level
 from events.tail import newest_id
+
+__all__ = ["admin_notifications"]  # imported for what it registers
 
 _RECENT = 10_000  # events looked through for what the filters offer: naming every value would read the whole log
 

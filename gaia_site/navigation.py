@@ -19,6 +19,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("Remove environments…", "delete", "admin:environments_environment_remove"),
     ("Start sessions…", "play_circle", "admin:gaia_sessions_session_start"),
     ("Stop sessions…", "stop_circle", "admin:gaia_sessions_session_stop_fleet"),
+    ("Add a destination…", "campaign", "admin:events_destination_new"),
     ("Issue a token…", "vpn_key", "admin:policy_token_issue"),
 )
 
@@ -56,6 +57,7 @@ UNFOLD: dict[str, Any] = {
                 "title": "Fleet",
                 "items": [
                     _item("Environments", "account_tree", "environments_environment", "e", "environments"),
+                    _item("Health", "monitor_heart", "environments_health", "y", "health"),
                     _item("Sessions", "terminal", "gaia_sessions_session", "s", "sessions"),
                     _item("Nodes", "dns", "processes_node", "n"),
                 ],
@@ -69,11 +71,16 @@ UNFOLD: dict[str, Any] = {
             },
             {
                 "title": "Rules",
-                "items": [_item("Events", "history", "events_event", "a")],
+                "items": [
+                    _item("Events", "history", "events_event", "a"),
+                    _item("Notifications", "notifications", "events_notification", "m"),
+                ],
             },
             {
                 "title": "Settings",
                 "items": [
+                    _item("Jobs", "event_repeat", "django_q_schedule", "j"),
+                    _item("Destinations", "campaign", "events_destination", "w"),
                     _item("Processes", "memory", "processes_process", "r"),
                     _item("Ports", "settings_ethernet", "processes_portlease", "l"),
                     _item("People", "person", "policy_user", "u"),

@@ -153,9 +153,14 @@ def _told(task: Task) -> dict[str, Any]:
         "at": task.started.isoformat(),
         "took": round(task.time_taken(), 3),
         "ok": task.success,
-        "result": "" if task.result is None or not task.success else str(task.result)[:_PROBLEM_CHARS],
+        "result": result_of(task) if task.success else "",
         "problem": "" if task.success else problem_of(task),
     }
+
+
+def result_of(task: Task) -> str:
+    """What it returned, in short."""
+    return "" if task.result is None else str(task.result)[:_PROBLEM_CHARS]
 
 
 def problem_of(task: Task) -> str:

@@ -6,8 +6,10 @@ from django.urls import path
 from gaia_site.console.palette import palette
 from gaia_site.console.password import own_password
 from gaia_site.console.registry import keep_our_own
+from gaia_site.console.schedules import register as register_schedules
 
 keep_our_own()  # by now every app has registered its models, and no address was made of them yet
+register_schedules()
 
 app_name = "console"
 urlpatterns = [

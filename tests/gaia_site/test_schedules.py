@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.test import override_settings
+from django.test import Client, override_settings
 from django.utils import timezone
+from django.utils.html import escape
 from django.utils.module_loading import import_string
 from django_q.models import OrmQ, Schedule, Task
 from django_q.monitor import save_task
@@ -318,3 +319,66 @@ def test_the_list_costs_three_queries_however_long(made: None, django_assert_num
     Task.objects.create(id="1" * 32, name="x", func="y", group="health", started=now, stopped=now)
     with django_assert_num_queries(4):  # the schedules themselves
         scheduling.describe_all(Schedule.objects.all())
+
+
+# -- in the console
+
+JOBS = "/admin/django_q/schedule/"
+
+
+@pytest.fixture
+def console(operator: Operator) -> Client:
+    client = Client()
+    client.force_login(operator.user)
+    return client
+
+
+def test_the_list_says_what_each_does_and_when(console: Client, made: None) -> None:
+    Task.objects.create(
+        id="1" * 32, name="x", func="y", group="purge-trash", started=timezone.now() - timedelta(seconds=3),
+        stopped=timezone.now(), success=False, result="no room : Traceback …",
+    )  # fmt: skip
+    page = console.get(JOBS).content.decode()
+    for name, built_in in SCHEDULES.items():
+        assert name in page
+        assert escape(built_in["does"]) in page
+    assert "every 5 minutes" in page
+    assert "no room" in page
+    assert "3.0 s" in page
+
+
+def test_verbs_of_the_console(console: Client, made: None) -> None:
+    path = f"{JOBS}{trash().pk}/"
+    assert "Remove…" not in console.get(f"{path}change/").content.decode(), "it would come back"
+    for verb, repeats in (("off", 0), ("on", -1)):
+        console.post(f"{path}{verb}/")
+        assert trash().repeats == repeats
+    answer = console.post(f"{path}run/", headers={"Accept": "application/json"})
+    assert answer.json()["message"] == "purge-trash runs as soon as a worker is free."
+    assert console.post(f"{path}run/", headers={"Accept": "application/json"}).status_code == 409
+    assert console.post(f"{path}remove/", headers={"Accept": "application/json"}).status_code == 409
+    assert console.post(f"{path}change/", {"func": "os.system"}).status_code == 403
+    assert console.get(f"{path}delete/").status_code == 403
+
+
+def test_when_is_previewed_before_it_is_saved(console: Client, made: None) -> None:
+    path, before = f"{JOBS}{trash().pk}/when/", words(trash())
+    assert before in console.get(path).content.decode()
+    preview_page = console.post(path, {"when": "weekly on Friday at 05:30"}).content.decode()
+    assert preview_page.count("05:30</li>") + preview_page.count("Friday 20") >= 3
+    assert words(trash()) == before
+    assert "does not say when" in console.post(path, {"when": "soon", "agreed": "yes"}).content.decode()
+    answer = console.post(path, {"when": "weekly on Friday at 05:30", "agreed": "yes"})
+    assert answer.headers["Location"] == f"{JOBS}{trash().pk}/change/"
+    assert words(trash()) == "weekly on Friday at 05:30"
+
+
+def test_the_page_of_one_shows_its_last_runs(console: Client, made: None) -> None:
+    now = timezone.now()
+    for number in range(12):
+        Task.objects.create(
+            id=f"{number:032}", name="x", func="y", group="purge-trash", started=now, stopped=now, result=number
+        )
+    page = console.get(f"{JOBS}{trash().pk}/change/").content.decode()
+    assert page.count('data-key="run-') == 10
+    assert page.count("<dt>then</dt>") == 2
