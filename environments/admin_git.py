@@ -8,9 +8,9 @@ from urllib.parse import urlencode
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, reverse
 
-from common.errors import GaiaError, InvalidInput
+from common.errors import Conflict, GaiaError, InvalidInput
 from environments import git_verbs
-from environments.actions import git, git_look
+from environments.actions import git, git_look, git_rounds
 from environments.actions.git_requests import newest_request
 from environments.diff_page import shown_files
 from environments.models import Environment
@@ -39,6 +39,7 @@ class GitPages(_Admin):
                 self.verb(f"<int:pk>/git/{name}/", view, name=f"git_{name}", post_only=False)
                 for name, view in pages
             ),
+            self.verb("git/sync/", self.sync_all_view, name="git_sync_all"),
             self.verb("<int:pk>/git/<str:verb>/", self.git_view, name="git"),
         ]  # fmt: skip
 
@@ -54,6 +55,21 @@ class GitPages(_Admin):
         else:
             message = f"{done_now.message}." + (" A snapshot keeps how it was." if done_now.snapshot else "")
         return done(request, message, back=page_of(environment))
+
+    def sync_all_view(self, request: HttpRequest) -> HttpResponse:
+        """Ask for a sync of all environments of every project."""
+        asked: list[Operation] = []
+        busy: GaiaError = InvalidInput("there is no environment to sync", fix="Set some up first.")
+        for project in git_rounds.projects_with_environments():
+            try:
+                asked.append(git_rounds.request_sync(project))
+            except Conflict as raised:
+                busy = raised
+        if not asked:
+            raise busy
+        page = "change" if len(asked) == 1 else "changelist"
+        go = reverse(f"admin:processes_operation_{page}", args=[asked[0].pk] if len(asked) == 1 else [])
+        return done(request, "", go=go, back="")
 
     def diff_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """What differs: changes, staged, the branch, one commit, or what a snapshot holds."""

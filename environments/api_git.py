@@ -17,11 +17,12 @@ from rest_framework.routers import SimpleRouter
 from rest_framework.viewsets import ViewSet
 
 from environments import git_verbs as verbs
-from environments.actions import git, git_look
+from environments.actions import git, git_look, git_rounds
 from environments.actions.stages import find_environment
 from environments.git_overview import describe_commit, describe_diff, describe_snapshot, describe_status
 from processes.api import OperationSerializer
 from processes.models import Operation
+from projects.actions import find
 
 _MOST_COMMITS = 1000
 
@@ -110,6 +111,17 @@ class ToldSerializer(serializers.Serializer[dict[str, Any]]):
     after = serializers.CharField()
     snapshot = serializers.CharField(help_text="Taken before; empty when nothing could be lost")
     files = serializers.ListField(child=serializers.CharField())
+
+
+class SyncAllSerializer(serializers.Serializer[dict[str, Any]]):
+    project = serializers.CharField(required=False, help_text="Default the only one there is")
+    names = serializers.ListField(
+        child=serializers.CharField(), required=False, allow_empty=False, help_text="Default: all of the project"
+    )
+    merges = serializers.BooleanField(
+        default=True, help_text="Off: branches and files stay, and only get to know what is new"
+    )
+    rebase = serializers.BooleanField(default=False, help_text="Rebase instead of merge")
 
 
 class LogQuerySerializer(serializers.Serializer[dict[str, Any]]):
@@ -237,6 +249,12 @@ class GitViewSet(ViewSet):
         return _do("clean", request, id)
 
     @extend_schema(request=None, responses=ToldSerializer, parameters=[_ID])
+    @action(detail=False, methods=["post"], url_path="clean-branches")
+    def clean_branches(self, request: Request, id: str) -> Response:  # noqa: A002
+        """Delete the local branches that the default branch has all commits of; environments' own stay."""
+        return _do("clean-branches", request, id)
+
+    @extend_schema(request=None, responses=ToldSerializer, parameters=[_ID])
     @action(detail=False, methods=["post"], url_path="continue")
     def proceed(self, request: Request, id: str) -> Response:  # noqa: A002
         """Go on with the merge or rebase under way: files without conflict markers count as resolved."""
@@ -253,6 +271,25 @@ class GitViewSet(ViewSet):
     def restore(self, request: Request, id: str) -> Response:  # noqa: A002
         """Make it as it was in a snapshot; how it is now is in another one."""
         return _do("restore", request, id)
+
+
+class GitOfAllViewSet(ViewSet):
+    """Git of all environments of a project."""
+
+    @extend_schema(
+        operation_id="environments_git_sync_all",
+        request=SyncAllSerializer,
+        responses={202: OperationSerializer},
+        parameters=[_IDEMPOTENCY],
+    )
+    @action(detail=False, methods=["post"])
+    def sync(self, request: Request) -> Response:
+        """Fetch the source once and sync each environment; what is in the way in one stops no other."""
+        wanted = _valid(SyncAllSerializer, request.data)
+        project, names = find(wanted.pop("project", None)), wanted.pop("names", None)
+        key = request.headers.get("Idempotency-Key")
+        operation = git_rounds.request_sync(project, names, idempotency_key=key, **wanted)
+        return Response(operation.as_dict(), status=status.HTTP_202_ACCEPTED)
 
 
 def _valid(kind: type[serializers.Serializer[dict[str, Any]]], data: Any) -> dict[str, Any]:
@@ -272,5 +309,6 @@ def _do(name: str, request: Request, environment: str) -> Response:
 
 
 router = SimpleRouter()
+router.register("environments/git", GitOfAllViewSet, basename="environments-git")
 router.register(r"environments/(?P<id>[A-Za-z0-9_-]+)/git", GitViewSet, basename="environment-git")
 urlpatterns = router.urls

@@ -87,6 +87,7 @@ VERBS: dict[str, Verb] = {
     "rebase": Verb(RebaseOptionsSerializer, git.rebase),
     "reset": Verb(ResetOptionsSerializer, git.reset),
     "clean": Verb(NoOptionsSerializer, git.clean),
+    "clean-branches": Verb(NoOptionsSerializer, git.clean_branches),
     "continue": Verb(NoOptionsSerializer, git.proceed),
     "abort": Verb(NoOptionsSerializer, git.abort),
     "restore": Verb(RestoreOptionsSerializer, git.restore),

@@ -186,6 +186,7 @@ def _git_taking_back(git: Verbs[Parser]) -> None:
     for name, text in (("soft", "only the branch"), ("mixed", "also the index (default)"), ("hard", "also the files")):
         mode.add_argument(f"--{name}", dest="mode", action="store_const", const=name, default="mixed", help=text)
     clean = _git_verb(git, "clean", "remove files that git neither knows nor ignores; they are in a snapshot")
+    clean.add_argument("--branches", action="store_true", help="delete branches that the default branch has, instead")
     for verb in (reset, clean):
         _yes(verb)
 

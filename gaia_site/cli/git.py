@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from argparse import Namespace
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from gaia_site.cli.ground import called_from, confirm, ready, say
 if TYPE_CHECKING:
     from environments.actions.git import Told
     from environments.models import Environment
+    from projects.models import Project
 
 _SHOWN_NAMES = 5
 
@@ -58,28 +58,41 @@ def sync(arguments: Namespace) -> int:
     ready()
     from environments.actions import git
 
-    fetched: dict[str, GaiaError | None] = {}
+    if arguments.all and not (arguments.proceed or arguments.abort):
+        return _sync_all(arguments)
+    return _each(arguments, lambda environment: git.sync(environment, rebase=arguments.rebase))
 
-    def fetch_once(environment: Environment) -> None:
-        project = environment.project
-        if project.name not in fetched:
-            if not arguments.json:
-                say(f"Fetching {project.source} …")
-            fetched[project.name] = None
-            try:
-                git.fetch_source(project)
-            except GaiaError as error:
-                fetched[project.name] = error
-        if failed := fetched[project.name]:
-            raise failed
 
-    def act(environment: Environment) -> Told:
-        if not arguments.all:
-            return git.sync(environment, rebase=arguments.rebase)
-        fetch_once(environment)
-        return git.sync(environment, rebase=arguments.rebase, fetch=False)
+def _sync_all(arguments: Namespace) -> int:
+    """The operation that fetches each project's source once. Returns: 0, or the exit code of the first error."""
+    from environments.actions.git_rounds import projects_with_environments
+    from projects.actions import find
 
-    return _each(arguments, act)
+    all_meant(arguments)
+    round_ = _Round(arguments)
+    for project in [find(arguments.project)] if arguments.project else projects_with_environments():
+        names = {each.name: each.directory for each in all_meant(arguments) if each.project_id == project.pk}
+        try:
+            told = _synced(project, rebase=arguments.rebase)
+        except GaiaError as error:
+            round_.failed(error)
+            told = error.detail.get("environments", {})
+            if not told:
+                round_.tell(project.name, {"outcome": "failed", "message": error.what, "fix": error.fix})
+        for name, result in told.items():
+            round_.tell(names[name], result)
+    return round_.end()
+
+
+def _synced(project: Project, *, rebase: bool) -> dict[str, dict[str, Any]]:
+    """What became of each environment of a project, by name. Raises: GaiaError, with the same in its detail."""
+    from environments.actions.git_rounds import request_sync
+    from gaia_site import platform
+    from gaia_site.cli.following import finish
+
+    detached = platform.daemon_runs()
+    done = finish(request_sync(project, rebase=rebase, detached=detached), detached=detached)
+    return dict(done.result["environments"])
 
 
 def push(arguments: Namespace) -> int:
@@ -128,10 +141,12 @@ def reset(arguments: Namespace) -> int:
 
 
 def clean(arguments: Namespace) -> int:
-    """Remove untracked files. Returns: the exit code."""
+    """Remove untracked files, or merged branches. Returns: the exit code."""
     environment = meant(arguments)
     from environments.actions import git, git_look
 
+    if arguments.branches:
+        return _tell(arguments, git.clean_branches(environment))
     names = git_look.difference(environment).untracked
     if names:
         question = f"Remove {_so_many(len(names), 'untracked file')} of {environment.directory} ({_listed(names)})?"
@@ -178,25 +193,46 @@ def _each(arguments: Namespace, act: Callable[[Environment], Told]) -> int:
     environments = all_meant(arguments)
     if not getattr(arguments, "all", False):
         return _tell(arguments, act(environments[0]))
-    told: list[dict[str, Any]] = []
-    code = 0
-    for environment in environments:
-        try:
-            done = act(environment)
-        except GaiaError as error:
-            code = code or error.exit_code
-            told.append({"environment": environment.directory, "error": error.as_dict()})
-            if not arguments.json:
-                _tell_error(environment.directory, error)
-        else:
-            told.append(done.as_dict())
-            if not arguments.json:
-                print(f"{pictures.icon('ready')} {done.environment:<20} {plain(done.message)}", flush=True)
-    if arguments.json:
-        print(json.dumps(told, default=str))
-    elif not environments:
-        print("No environments. Make some: gaia env setup")
-    return code
+    from environments.actions.git_rounds import do_each
+
+    round_ = _Round(arguments)
+    for environment, result, error in do_each(environments, act):
+        round_.tell(environment.directory, result)
+        if error is not None:
+            round_.failed(error)
+    return round_.end()
+
+
+class _Round:
+    """What becomes of a verb in one environment after the other: a line each, or with --json a list at the end."""
+
+    def __init__(self, arguments: Namespace) -> None:
+        self._json = arguments.json
+        self._told: list[dict[str, Any]] = []
+        self._code = 0
+
+    def tell(self, directory: str, result: dict[str, Any]) -> None:
+        """Tell `{outcome, message, snapshot, files, fix}` of one."""
+        self._told.append({"environment": directory, **result})
+        if self._json:
+            return
+        well = result["outcome"] in ("done", "unchanged")
+        sign = pictures.icon("ready" if well else "failed")
+        print(f"{sign} {directory:<20} {plain(result['message'])}", flush=True)
+        for line in [] if well else plain(result.get("fix", "")).splitlines():
+            say(f"    {line}")
+
+    def failed(self, error: GaiaError) -> None:
+        """The first error's exit code is the round's."""
+        self._code = self._code or error.exit_code
+
+    def end(self) -> int:
+        """Returns: the exit code."""
+        if self._json:
+            print(json.dumps(self._told))
+        elif not self._told:
+            print("No environments. Make some: gaia env setup")
+        return self._code
 
 
 def _tell(arguments: Namespace, told: Told) -> int:
@@ -210,13 +246,6 @@ def _tell(arguments: Namespace, told: Told) -> int:
     if told.snapshot:
         say(f"  How it was before: gaia env snapshots restore {told.snapshot}")
     return 0
-
-
-def _tell_error(directory: str, error: GaiaError) -> None:
-    sys.stdout.write(f"{pictures.icon('failed')} {directory:<20} {plain(error.what)}\n")
-    sys.stdout.flush()
-    for line in [*plain(error.meaning).splitlines(), *plain(error.fix).splitlines()]:
-        say(f"    {line}")
 
 
 def _so_many(number: int, what: str) -> str:

@@ -192,6 +192,29 @@ def test_an_operation_that_meets_conflicts_says_so(shop: Environment, place: Pla
     assert verb("abort").json()["message"] == "The merge is given up"
 
 
+def test_all_environments_are_synced_by_one_operation(place: Place, shop: Environment, client: Client) -> None:
+    place.set_up(2)
+    collide(place, Path(shop.path))
+    asked = client.post("/api/environments/git/sync/", {"project": "shop"}, content_type="application/json")
+    failed = operate(asked)
+    assert failed.title == "Sync of 2 environments of shop"
+    told = (failed.error or {})["detail"]["environments"]
+    assert {name: each["outcome"] for name, each in told.items()} == {"dev1": "conflicts", "dev2": "done"}
+    wanted = {"names": ["dev2"], "merges": False}
+    asked = client.post("/api/environments/git/sync/", wanted, content_type="application/json")
+    assert operate(asked).result["environments"]["dev2"]["outcome"] == "unchanged"
+    problem(client.post("/api/environments/git/sync/", {"names": []}, content_type="application/json"), 400)
+
+
+def test_merged_branches_are_deleted(shop: Environment, verb: Post) -> None:
+    path = Path(shop.path)
+    plain_git(path, "branch", "merged", "origin/main")
+    commit(path, {"more.txt": "more\n"})
+    plain_git(path, "branch", "ahead")
+    assert verb("clean-branches").json()["files"] == ["merged"]
+    assert plain_git(path, "branch", "--format=%(refname:short)").split() == ["ahead", "env/dev1"]
+
+
 def test_one_at_a_time_and_repeating_a_request_starts_nothing_twice(shop: Environment, client: Client) -> None:
     def ask(verb: str, key: str, **options: Any) -> Any:
         path = f"/api/environments/shop-dev1/git/{verb}/"

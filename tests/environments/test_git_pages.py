@@ -129,6 +129,17 @@ def test_sync_is_asked_for_and_what_becomes_of_it_is_shown(console: Client, shop
     assert "Sync of shop-dev1" not in page(console, shop, "change/").partition('id="part-git"')[2].partition("<form")[0]
 
 
+def test_all_environments_are_synced_with_one_button(console: Client, shop: Environment, place: Place) -> None:
+    commit(place.source, {"theirs.txt": "new\n"})
+    address = "/admin/environments/environment/git/sync/"
+    assert address in console.get("/admin/environments/environment/").content.decode()
+    operation = Operation.objects.get(pk=console.post(address).url.split("/")[-3])
+    run_operation(operation.pk)
+    assert (Path(shop.path) / "theirs.txt").exists()
+    console.post(address)
+    assert "already running" in html.unescape(console.post(address, follow=True).content.decode())
+
+
 def test_conflicts_are_named_with_continue_and_abort(console: Client, shop: Environment, place: Place) -> None:
     path = Path(shop.path)
     commit(place.source, {"README.md": "theirs\n"})

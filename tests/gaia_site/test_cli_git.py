@@ -118,8 +118,13 @@ def test_all_environments_at_once(cli: CommandLine, shop: Place) -> None:
     assert "gaia env git continue shop-dev1" in said.err
 
     again = cli("env", "git", "pull", "--all", "--json")
-    assert [each.get("error", {}).get("code") for each in again.data] == [None, None]
+    assert [(each["environment"], each["outcome"]) for each in again.data] == [
+        ("shop-dev1", "unchanged"), ("shop-dev2", "unchanged"),
+    ]  # fmt: skip
     assert [each["in_progress"] for each in cli("env", "git", "status", "--all", "--json").data] == ["merge", ""]
+    shop.source.rename(shop.source.with_name("elsewhere"))
+    unreachable = cli("env", "git", "sync", "--all")
+    assert (unreachable.code != 0, unreachable.lines[0].split()[:2]) == (True, ["✗", "shop"])
     cli("env", "git", "status", "--all", "dev1").mistake(2)
 
 
@@ -139,6 +144,7 @@ def test_what_is_thrown_away_is_asked_about_once_on_a_terminal(cli: CommandLine,
     assert (said["verb"], said["snapshot"].startswith("shop-dev1/")) == ("reset", True)
     assert (path / "text").read_text() == TEXT
     cli("env", "git", "delete-branch", "dev1", "env/dev1").mistake(4)
+    assert cli("env", "git", "clean", "dev1", "--branches").out == "No branch is merged and can go\n"
 
 
 def test_a_terminal_gets_colours(cli: CommandLine, shop: Place) -> None:
