@@ -6,16 +6,17 @@ from typing import Any
 
 from common.errors import Cancelled, GaiaError
 from environments import operations
-from environments.actions import stages
+from environments.actions import https, stages
 from environments.actions.databases import every_stage
-from environments.actions.reset import number_of, removed_ones
+from environments.actions.reset import had_https, number_of, removed_ones
 from environments.actions.setup import chosen_environments
 from environments.backup_operations import save_databases
 from environments.models import Stage
 from environments.wording import so_many
 from processes.actions.operations import Progress
-from processes.actions.stopping import stop_process
 from projects import actions as projects
+
+_PATIENCE_S = 60.0  # for a stage to end, beyond its grace period
 
 
 def reset(progress: Progress, *, project: str, names: list[str]) -> dict[str, Any]:
@@ -59,9 +60,7 @@ def reset(progress: Progress, *, project: str, names: list[str]) -> dict[str, An
 def _stop(affected: list[Stage]) -> None:
     """So that nothing is written after the backup."""
     for stage in affected:
-        process = stages.notice_scripts(stage)
-        if process is not None:
-            stop_process(process)
+        stages.bring_down(stage, timeout=_PATIENCE_S)
 
 
 def _make_again(progress: Any, project: Any, names: list[str]) -> None:
@@ -75,6 +74,10 @@ def _make_again(progress: Any, project: Any, names: list[str]) -> None:
         count=max(numbers),
         numbers=numbers,
     )
+    for environment in chosen_environments(project, names):
+        served = had_https(environment)
+        if served:
+            https.switch(served, True)
 
 
 class _Part(Progress):

@@ -6,7 +6,7 @@ from typing import Any
 
 from common.errors import Conflict, NotFound
 from environments.actions.setup import chosen_environments, requested_before
-from environments.models import Environment
+from environments.models import Environment, Stage
 from environments.wording import so_many
 from processes.actions.operations import request_operation
 from processes.models import Operation
@@ -69,6 +69,14 @@ def removed_ones(project: Project, names: list[str]) -> list[str]:
     """Those of the names that are not there."""
     live = {environment.name for environment in chosen_environments(project)}
     return [name for name in names if name not in live]
+
+
+def had_https(environment: Environment) -> list[Stage]:
+    """The stages of an environment that served HTTPS in its life before."""
+    lives = Environment.objects.filter(project=environment.project_id, name=environment.name)
+    before = lives.exclude(pk=environment.pk).order_by("-id").first()
+    names = before.stages.filter(https=True).values_list("name", flat=True) if before else ()
+    return list(environment.stages.filter(name__in=list(names)).select_related("environment__project"))
 
 
 def _left_by_the_last(project: Project) -> list[str]:

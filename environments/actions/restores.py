@@ -12,7 +12,6 @@ from django.conf import settings
 from django.utils import timezone
 
 from common.errors import Conflict, GaiaError, NotFound, Refused
-from common.files import file_lock
 from environments.actions import backups, stages
 from environments.actions.backups import facts_of, find_backup
 from environments.actions.databases import Database, of_backup, present
@@ -21,18 +20,16 @@ from environments.drivers import backup_files, backup_restore
 from environments.drivers import databases as files
 from environments.drivers.backup_files import SQLITE
 from environments.drivers.databases import DatabaseDamaged, Watch
-from environments.drivers.launching import stage_paths
+from environments.drivers.launching import kept_from_starting, stage_paths
 from environments.drivers.trash import stamp
 from environments.models import Backup, Stage
 from environments.states import EnvironmentState
 from events import log
-from processes.actions.nodes import daemon_runs
 from processes.actions.operations import request_operation
-from processes.actions.stopping import stop_process
 from processes.models import Operation, Process
 
 KIND = "environment.restore_backup"
-_UP_S = 60.0
+_PATIENCE_S = 60.0  # for a stage to end, and to answer again
 _THERE = (EnvironmentState.READY, EnvironmentState.DAMAGED)
 
 
@@ -185,28 +182,20 @@ def stopped(stage: Stage, *, restart: bool) -> Iterator[list[str]]:
     Yields: a list that has something in it once it was started again.
     Raises: Conflict when it runs and `restart` was not said.
     """
-    running = _running(stage)
-    _refuse_running(stage, running, restart)
-    if running is not None:
-        stop_process(running)
+    _refuse_running(stage, _running(stage), restart)
+    was_running = restart and Path(stage.environment.path).is_dir() and stages.bring_down(stage, timeout=_PATIENCE_S)
     restarted: list[str] = []
     try:
-        lock = stage_paths(Path(stage.environment.path), stage.name).lock
         with ExitStack() as held:
-            if lock.is_file():
-                held.enter_context(file_lock(lock, what=stage.called))
+            path = Path(stage.environment.path)
+            if stage_paths(path, stage.name).lock.is_file():
+                what, fix = f"{stage.called} runs again", "Stop whoever starts it, and run this again."
+                held.enter_context(kept_from_starting(path, stage.name, what=what, fix=fix))
             yield restarted
     finally:
-        if running is not None:
-            _start(stage, restarted)
-
-
-def _start(stage: Stage, restarted: list[str]) -> None:
-    if daemon_runs():
-        stages.wait_until_up(stage, stages.launch(stage), timeout=_UP_S)
-    else:
-        stages.launch_by_script(stage)
-    restarted.append(stage.owner)
+        if was_running:
+            stages.bring_up(stage, timeout=_PATIENCE_S)
+            restarted.append(stage.owner)
 
 
 def _checked(backup: Backup) -> Stage:

@@ -104,7 +104,7 @@ def lay_out(
 
     Args:
         source: absolute path or URL.
-        numbers: only these of 1 to `count`.
+        numbers: only these of 1 to `count`; those that have been removed get the ports they had.
 
     Raises: InvalidInput, Refused; Conflict for another source, other places, a path or port that is somebody else's.
     """
@@ -114,8 +114,9 @@ def lay_out(
     if known is not None:
         _check_same(known, source, root, base_port, moves=not live)
     hub = (known or Project(name=project)).hub
-    own = _own_ports(live)
-    planned = tuple(_planned(project, number, root, base_port, hub, own) for number in range(1, count + 1))
+    own = _own_ports(live if numbers is None else [*live, *_past_lives(known, live)])
+    wanted = [number for number in range(1, count + 1) if numbers is None or number in numbers]
+    planned = tuple(_planned(project, number, root, base_port, hub, own) for number in wanted)
     check_root(root, source, project=project, writes=any(each["action"] == "create" for each in planned))
     check_ports(ports_of(planned))
     others = tuple(each.name for each in live if each.number > count)
@@ -228,6 +229,13 @@ def _own_ports(live: list[Environment]) -> dict[str, dict[str, int]]:
     for stage in Stage.objects.filter(environment__in=live).select_related("environment"):
         own.setdefault(stage.environment.name, {})[stage.name] = stage.port
     return own
+
+
+def _past_lives(project: Project | None, live: list[Environment]) -> list[Environment]:
+    """The last lives of a project's environments that have been removed."""
+    removed = Environment.objects.filter(project=project).exclude(state__in=ENVIRONMENT_ACTIVE).order_by("id")
+    newest = {environment.name: environment for environment in removed}
+    return [environment for name, environment in newest.items() if name not in {each.name for each in live}]
 
 
 def _planned(
