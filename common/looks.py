@@ -60,6 +60,9 @@ STATES: dict[str, State] = {
     "taking": _state(Look.WORKING, "being taken"),
     "verified": _state(Look.DONE, "verified"),
     "deleted": _state(Look.STOPPED, "deleted"),
+    # health
+    "ok": _state(Look.DONE, "healthy"),
+    "unknown": UNKNOWN,
     # operations
     "queued": _state(Look.DETECTING, "queued"),
     "working": _state(Look.WORKING, "working"),

@@ -13,8 +13,10 @@ from unfold.decorators import display
 
 from common.errors import GaiaError, InvalidInput
 from common.looks import look_of
+from environments import admin_ports  # noqa: F401  registers the page of a stage
 from environments.actions import setup, stages
 from environments.admin_git import GitPages, git_context
+from environments.admin_health import attach_health, health_context
 from environments.forms import SetupForm
 from environments.models import Environment
 from environments.overview import describe_all
@@ -48,7 +50,7 @@ class EnvironmentAdmin(GitPages, ConsoleAdmin):
     """Isolated checkouts."""
 
     plural = "Environments"
-    list_display = ("state", "name", "project", "branch", "changes", *STAGE_NAMES, "sessions", "checked")
+    list_display = ("state", "health", "name", "project", "branch", "changes", *STAGE_NAMES, "sessions", "checked")
     minor = ("project", "sessions", "checked", "branch")
     numbers = ("sessions", "checked")
     list_filter = (EnvironmentStateFilter, DamagedFilter, "project")
@@ -68,6 +70,10 @@ class EnvironmentAdmin(GitPages, ConsoleAdmin):
         "url": "admin:environments_environment_setup",
         "first": "Set up environments…",
     }
+
+    @display(description="Health")
+    def health(self, environment: Environment) -> str:
+        return ""
 
     @display(description="±")
     def changes(self, environment: Environment) -> str:
@@ -101,6 +107,7 @@ class EnvironmentAdmin(GitPages, ConsoleAdmin):
     def prepare_rows(self, rows: list[Any]) -> None:
         for environment, facts in zip(rows, describe_all(rows), strict=True):
             environment.facts = facts
+        attach_health(rows)
 
     def get_urls(self) -> list[URLPattern]:
         return [
@@ -117,6 +124,7 @@ class EnvironmentAdmin(GitPages, ConsoleAdmin):
         shown = request.GET.get("log", "")
         return {
             **git_context(row),
+            **health_context(row),
             "environment": row,
             "facts": facts,
             "log_stage": shown if shown in STAGE_NAMES else _first_running(facts),

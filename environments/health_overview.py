@@ -95,6 +95,13 @@ def describe_period(row: Health) -> dict[str, Any]:
     }
 
 
+def not_well() -> dict[int, str]:
+    """Verdicts of live environments that were not healthy when they were last looked at, by their ids; one query."""
+    rows = Health.objects.filter(environment__state__in=ENVIRONMENT_ACTIVE).order_by().values("environment")
+    newest = Health.objects.filter(id__in=rows.annotate(at=Max("id")).values("at")).exclude(verdict=Verdict.OK)
+    return dict(newest.values_list("environment", "verdict"))
+
+
 def stale_after() -> timedelta:
     """How old the last look may be before nobody knows any more."""
     return max(_LEAST_STALE, timedelta(minutes=3 * settings.GAIA["health.interval"]))

@@ -40,6 +40,7 @@ class ConsoleAdmin(ModelAdmin):
     detail_template: the detail page; None leaves Django's form.
     numbers: columns that are right-aligned. minor: columns that tablets leave out, extra: that phones do, too.
     empty: what the list is for and the first step, shown while there is nothing.
+    noun, nouns: what one row and several are called, where the model's name is not what they are.
     """
 
     live_on: str = ""
@@ -50,6 +51,8 @@ class ConsoleAdmin(ModelAdmin):
     extra: Sequence[str] = ()
     empty: ClassVar[dict[str, str]] = {}
     plural: str = ""
+    noun: str = ""
+    nouns: str = ""
 
     actions = None
     list_fullwidth = True

@@ -14,6 +14,7 @@ ICONS = {
     "ok": "✓", "warning": "▲", "unknown": "◌",
 }  # fmt: skip
 SHIELD = "⛨"
+FOREIGN = "◇"  # not GAIA's
 _COLOURS = {"●": "32", "✓": "32", "✗": "31", "◌": "33", "○": "90", "▲": "33"}
 
 
@@ -57,29 +58,48 @@ def group_status(groups: list[dict[str, Any]]) -> str:
     sessions = [session for group in groups for session in group["sessions"]]
     if not sessions:
         return "No sessions. Start the fleet: gaia session start"
-    counts = ", ".join(f"{group['short']} {len(group['sessions'])}" for group in groups if group["sessions"])
-    running = sum(session["state"] == "running" for session in sessions)
-    lines += ["", *wrapped(f"{len(sessions)} sessions, {running} running: ", counts)]
-    shells = sum(wants_agent(session) for session in sessions)
-    if shells:
-        lines += wrapped("", f"{shells} run a shell, for want of their agent's CLI (gaia session list says which)")
+    managed = [session for session in sessions if not is_foreign(session)]
+    counted = [(group["short"], len(group["sessions"]) - group["foreign"]) for group in groups]
+    counts = ", ".join(f"{short} {count}" for short, count in counted if count)
+    running = sum(session["state"] == "running" for session in managed)
+    lines += ["", *wrapped(f"{len(managed)} sessions, {running} running: ", counts)]
+    lines += _besides(sessions, managed)
     missing = [name for group in groups for name in group["missing"]]
     if missing:
         lines += wrapped("Not running (gaia session start): ", ", ".join(missing), indent=2)
     return "\n".join(lines)
 
 
+def _besides(sessions: list[dict[str, Any]], managed: list[dict[str, Any]]) -> list[str]:
+    """What else there is to say of them."""
+    lines = []
+    if others := len(sessions) - len(managed):
+        lines += wrapped("", f"{others} not GAIA's, marked {FOREIGN}: it only looks at them (gaia session adopt NAME)")
+    shells = sum(wants_agent(session) for session in managed)
+    if shells:
+        lines += wrapped("", f"{shells} run a shell, for want of their agent's CLI (gaia session list says which)")
+    astray = sum(bool(session["reason"]) for session in sessions) - shells
+    if astray:
+        lines += wrapped("", f"{astray} do not run what they should (gaia session list says why)")
+    return lines
+
+
+def is_foreign(session: dict[str, Any]) -> bool:
+    """Whether GAIA only looks at it."""
+    return bool(session["origin"] == "foreign")
+
+
 def wants_agent(session: dict[str, Any]) -> bool:
-    """Whether a shell runs there for want of an agent."""
-    return bool(session["runs"] == "shell" and session["provider"] != "system")
+    """Whether GAIA started a shell there for want of an agent."""
+    return bool(session["runs"] == "shell" and "is not installed" in session["reason"])
 
 
 def session_line(session: dict[str, Any], tail: str) -> str:
-    """One session: icon, state, name, shield, provider, what runs, age, and its group or its place."""
-    shield = SHIELD if session["protected"] else " "
+    """One session: icon, state, name, a shield or that it is not GAIA's, provider, what runs, age, group or place."""
+    mark = FOREIGN if is_foreign(session) else SHIELD if session["protected"] else " "
     runs = "shell" if session["runs"] == "shell" else session["program"] or session["command"] or "agent"
     return (
-        f"{icon(session['state'])} {session['state']:<8} {session['name']:<17} {shield} {session['provider']:<7} "
+        f"{icon(session['state'])} {session['state']:<8} {session['name']:<17} {mark} {session['provider']:<7} "
         f"{runs[:10]:<10} {age(session['age_s']):>4}  {tail}"
     )
 
@@ -92,7 +112,7 @@ def session_list(sessions: list[dict[str, Any]]) -> str:
     notes: dict[str, list[str]] = {}
     for session in sessions:
         renamed = f"called {session['tmux_name']} in tmux" if session["tmux_name"] != session["name"] else ""
-        for note in (session["reason"] if wants_agent(session) else "", session["problem"], renamed):
+        for note in (session["reason"], session["problem"], renamed, _whose(session)):
             if note:
                 notes.setdefault(note, []).append(session["name"])
     if notes:
@@ -100,6 +120,15 @@ def session_list(sessions: list[dict[str, Any]]) -> str:
     for note, names in notes.items():
         lines += wrapped("", f"{note}: {', '.join(names)}", indent=2)
     return "\n".join(lines)
+
+
+def _whose(session: dict[str, Any]) -> str:
+    """Of a session that GAIA did not start: where it is, and what that means."""
+    if session["origin"] == "gaia":
+        return ""
+    if is_foreign(session):
+        return f"{FOREIGN} not GAIA's, on {session['socket']} (gaia session adopt NAME)"
+    return f"adopted, on {session['socket']} (gaia session release NAME lets it go)"
 
 
 def multi_env_status(status: dict[str, Any]) -> str:
@@ -110,9 +139,15 @@ def multi_env_status(status: dict[str, Any]) -> str:
     lines += _lines(stage_lines, status["environments"]) or ["  none"]
     lines += ["", "PR groups"]
     for group in status["pr_groups"]:
-        members = ", ".join(f"{one['name']} ({one['provider']})" for one in group["sessions"]) or "none running"
-        lines += wrapped(f"  {group['short']:<5}{len(group['sessions'])}/{group['expected']}  ", members)
+        members = ", ".join(map(_member, group["sessions"])) or "none running"
+        count = len(group["sessions"]) - group["foreign"]
+        lines += wrapped(f"  {group['short']:<5}{count}/{group['expected']}  ", members)
     return "\n".join([*lines, "", f"Totals: {totals(status['totals'])}"])
+
+
+def _member(session: dict[str, Any]) -> str:
+    whose = f", {FOREIGN}" if is_foreign(session) else ""
+    return f"{session['name']} ({session['provider']}{whose})"
 
 
 def totals(counted: dict[str, int]) -> str:

@@ -10,10 +10,14 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from common.looks import look_of
+from environments.health_overview import not_well
 from environments.overview import environments_overview
+from environments.states import Verdict
 from processes.models import Operation
 from sessions.models import Session
 from sessions.states import SessionState
+
+_LOOKS = {"ended": "exited", "unhealthy": "failed", "with warnings": "warning"}
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Attention:
             "environments": len(
                 [one for one in self.environments if one["state"] == "damaged" or _failed_stages(one)],
             ),
+            "health": len(self._not_well),
             "operations": self._failed_operations,
         }
 
@@ -53,9 +58,16 @@ class Attention:
         """What waits, worst first; empty when nothing does."""
         damaged = sum(one["state"] == "damaged" for one in self.environments)
         stages = sum(len(_failed_stages(one)) for one in self.environments)
+        # what is listed already is not told twice
+        listed = {one["id"] for one in self.environments if one["state"] == "damaged" or _failed_stages(one)}
+        verdicts = [verdict for pk, verdict in self._not_well.items() if pk not in listed]
+        unhealthy = verdicts.count(Verdict.FAILED)
+        warnings = len(verdicts) - unhealthy
         found = [
             _item("damaged", damaged, "environment", "damaged", "admin:environments_environment_changelist"),
             _item("stages", stages, "stage", "failed", "admin:environments_environment_changelist"),
+            _item("unhealthy", unhealthy, "environment", "unhealthy", "admin:environments_health_changelist"),
+            _item("warnings", warnings, "environment", "with warnings", "admin:environments_health_changelist"),
             _item("operations", self._failed_operations, "operation", "failed", "admin:processes_operation_changelist"),
             _item("sessions", self._ended_sessions, "session", "ended", "admin:gaia_sessions_session_changelist"),
         ]
@@ -68,7 +80,12 @@ class Attention:
 
     @cached_property
     def _ended_sessions(self) -> int:
-        return Session.objects.filter(state=SessionState.EXITED).count()
+        return Session.objects.managed().filter(state=SessionState.EXITED).count()
+
+    @cached_property
+    def _not_well(self) -> dict[int, str]:
+        """Verdicts of the last look, by environment, where they were not healthy."""
+        return not_well()
 
     @cached_property
     def _failed_operations(self) -> int:
@@ -90,5 +107,5 @@ def _failed_stages(environment: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _item(key: str, count: int, noun: str, word: str, url: str) -> Item:
     text = f"{count} {noun}{'' if count == 1 else 's'} {word}"
-    look = look_of({"ended": "exited"}.get(word, word)).look.value
+    look = look_of(_LOOKS.get(word, word)).look.value
     return Item(key, count, text, f"{reverse(url)}?needs=you", look)

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from environments.models import Environment, GitState, Stage
+from environments.models import Environment, GitState, Health, Stage
 from environments.states import STAGE_PORT_OFFSETS, EnvironmentState
 from events import log
 from events.actor import acting_as
@@ -62,6 +62,34 @@ def environments(count: int) -> list[Environment]:
         process(f"{environment.key}/dev")
         made.append(environment)
     return made
+
+
+def health(environments: list[Environment]) -> list[Health]:
+    """How they were and are: every third one is not well."""
+    fine = {
+        "check": "git",
+        "key": "git.ok",
+        "verdict": "ok",
+        "what": "git answers",
+        "meaning": "",
+        "fix": "",
+        "note": False,
+    }
+    fault = {
+        **fine, "check": "databases", "key": "databases.damaged/qa", "verdict": "failed",
+        "what": "a database is damaged", "meaning": "It cannot be read.", "fix": "gaia env repair-database dev1 qa",
+    }  # fmt: skip
+    then = timezone.now() - timedelta(hours=1)
+    before = [
+        Health(environment=each, verdict="ok", findings=[fine], since=then, checked_at=then) for each in environments
+    ]
+    now = [Health(environment=each, verdict="failed", findings=[fault, fine]) for each in environments[::3]]
+    now += [
+        Health(environment=each, verdict="ok", findings=[fine])
+        for each in environments
+        if each not in environments[::3]
+    ]
+    return Health.objects.bulk_create([*before, *now])
 
 
 def node() -> Node:

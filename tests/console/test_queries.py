@@ -9,7 +9,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from environments.models import Environment
+from environments.models import Environment, Health
 from events.models import Event
 from processes.models import Node, Operation, Process
 from projects.models import Project
@@ -19,33 +19,35 @@ from tests.console import rows
 pytestmark = pytest.mark.django_db
 
 LISTS = {
-    "/admin/": 11,
-    "/admin/gaia_sessions/session/": 13,
-    "/admin/environments/environment/": 13,
-    "/admin/processes/operation/": 11,
-    "/admin/processes/process/": 11,
-    "/admin/processes/node/": 10,
-    "/admin/processes/portlease/": 11,
-    "/admin/projects/project/": 10,
-    "/admin/policy/user/": 10,
-    "/admin/policy/token/": 10,
-    "/admin/events/event/": 14,
+    "/admin/": 12,
+    "/admin/gaia_sessions/session/": 14,
+    "/admin/environments/environment/": 15,
+    "/admin/environments/health/": 15,
+    "/admin/processes/operation/": 12,
+    "/admin/processes/process/": 12,
+    "/admin/processes/node/": 11,
+    "/admin/processes/portlease/": 13,
+    "/admin/projects/project/": 11,
+    "/admin/policy/user/": 11,
+    "/admin/policy/token/": 11,
+    "/admin/events/event/": 15,
 }
 DETAILS = {
-    Session: 10,
-    Environment: 16,
-    Operation: 10,
-    Process: 11,
-    Node: 12,
-    Project: 11,
-    Event: 9,
+    Session: 11,
+    Environment: 18,
+    Health: 11,
+    Operation: 11,
+    Process: 12,
+    Node: 13,
+    Project: 12,
+    Event: 10,
 }
 
 
 def furnish(size: int) -> None:
     """As much of everything."""
     rows.sessions(size)
-    rows.environments(min(size, 60))
+    rows.health(rows.environments(min(size, 60)))
     for number in range(size):
         rows.operation("succeeded", f"project/{number}")
         rows.ended(f"thing/{number}", 0)
@@ -93,5 +95,5 @@ def test_a_part_costs_only_what_it_shows(console: Client) -> None:
     signed_in = 2  # session and account
     assert parts(console, "fleet")() == signed_in + 1
     assert parts(console, "happened")() == signed_in + 1
-    assert parts(console, "badge-sessions")() == signed_in + 5
+    assert parts(console, "badge-sessions")() == signed_in + 6
     assert parts(console, "nothing")() == signed_in
