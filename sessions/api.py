@@ -1,4 +1,4 @@
-"""`/api/orchestration/sessions/`: list, create, destroy, type, read."""
+"""`/api/orchestration/sessions/`: list, create, adopt, let go, destroy, type, read."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from rest_framework.viewsets import ViewSet
 
 from common.errors import InvalidInput
 from environments.actions.stages import find_environment
-from sessions.actions import control, start
+from sessions.actions import adoption, control, start
 from sessions.configured import fleet
 from sessions.models import Session
 from sessions.overview import describe, groups_overview, past_sessions, sessions_overview
-from sessions.states import SESSION_TERMINAL, Runs, SessionState
+from sessions.states import SESSION_TERMINAL, Origin, Runs, SessionState
 
 _ENDED = "ended"
-_FILTERS = ("group", "provider", "state")
+_FILTERS = ("group", "provider", "state", "origin")
 _STATES = (*SessionState.values, _ENDED)
 _NAME = OpenApiParameter("id", str, OpenApiParameter.PATH, description="The session's name")
 _LIFE = OpenApiParameter(
@@ -36,6 +36,11 @@ class SessionSerializer(serializers.Serializer[dict[str, Any]]):
     id = serializers.IntegerField()
     name = serializers.CharField()
     tmux_name = serializers.CharField(help_text="Its name in tmux: another one when somebody renamed it there")
+    origin = serializers.ChoiceField(
+        choices=Origin.choices, help_text="`gaia` started it, `adopted` it, or only looks at it: `foreign`"
+    )
+    socket = serializers.CharField(help_text="Of its tmux server; empty for GAIA's own")
+    panes = serializers.IntegerField(help_text="How many its tmux session has")
     group = serializers.CharField()
     provider = serializers.CharField()
     role = serializers.CharField()
@@ -43,10 +48,10 @@ class SessionSerializer(serializers.Serializer[dict[str, Any]]):
     environment = serializers.CharField(allow_null=True)
     cwd = serializers.CharField()
     runs = serializers.ChoiceField(choices=Runs.choices)
-    reason = serializers.CharField(help_text="Why a shell runs instead of an agent")
+    reason = serializers.CharField(help_text="Why something else runs than its agent")
     problem = serializers.CharField()
     state = serializers.ChoiceField(choices=SessionState.choices)
-    program = serializers.CharField(help_text="The agent's program; empty for a shell")
+    program = serializers.CharField(help_text="The agent's program; empty when none runs")
     command = serializers.CharField(help_text="What has the pane's foreground, as tmux sees it")
     title = serializers.CharField()
     pane_pid = serializers.IntegerField(allow_null=True)
@@ -64,7 +69,8 @@ class GroupSerializer(serializers.Serializer[dict[str, Any]]):
     sessions = SessionSerializer(many=True)
     expected = serializers.IntegerField(help_text="How many of the fleet's are in it")
     missing = serializers.ListField(child=serializers.CharField(), help_text="Names of those that do not run")
-    running = serializers.IntegerField()
+    running = serializers.IntegerField(help_text="How many of GAIA's in it run")
+    foreign = serializers.IntegerField(help_text="How many in it GAIA only looks at")
 
 
 class CreateSerializer(serializers.Serializer[dict[str, Any]]):
@@ -74,6 +80,15 @@ class CreateSerializer(serializers.Serializer[dict[str, Any]]):
     role = serializers.CharField(default="", allow_blank=True, max_length=60)
     environment = serializers.CharField(required=False, help_text="Environment it works in, by name or directory")
     cwd = serializers.CharField(required=False, max_length=1000, help_text="Absolute path, when it is no environment")
+
+
+class AdoptSerializer(serializers.Serializer[dict[str, Any]]):
+    socket = serializers.CharField(default="", help_text="Of its tmux server, where several have one of that name")
+    name = serializers.CharField(default="", help_text="What GAIA shall call it; default its name")
+    group = serializers.CharField(default="", help_text="Key of a group; default the one its name is like")
+    provider = serializers.CharField(default="", help_text="Default the one its name, or its program, is like")
+    role = serializers.CharField(default="", max_length=60)
+    environment = serializers.CharField(default="", help_text="Default the one its directory is in")
 
 
 class StartFleetSerializer(serializers.Serializer[dict[str, Any]]):
@@ -116,6 +131,7 @@ class SessionViewSet(ViewSet):
         parameters=[
             OpenApiParameter("group", str),
             OpenApiParameter("provider", str),
+            OpenApiParameter("origin", str, enum=Origin.values),
             OpenApiParameter(
                 "state", str, enum=_STATES, description="`ended` lists past lives, newest first, at most 500"
             ),
@@ -152,6 +168,24 @@ class SessionViewSet(ViewSet):
         """End a session and what runs in it."""
         control.stop([_find(request, pk)])
         return Response(status=status.HTTP_204_NO_CONTENT)
+
+    @extend_schema(request=AdoptSerializer, responses=SessionSerializer, parameters=[_NAME, _LIFE])
+    @action(detail=True, methods=["post"])
+    def adopt(self, request: Request, pk: str) -> Response:
+        """Work with a session that GAIA did not start; its program does not notice."""
+        body = AdoptSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        wanted = dict(body.validated_data)
+        found = adoption.find_foreign(pk, life=_life(request), socket=wanted.pop("socket"))
+        directory = wanted.pop("environment")
+        environment = find_environment(directory) if directory else None
+        return Response(describe(adoption.adopt(found, environment=environment, **wanted)))
+
+    @extend_schema(request=None, responses=SessionSerializer, parameters=[_NAME, _LIFE])
+    @action(detail=True, methods=["post"])
+    def release(self, request: Request, pk: str) -> Response:
+        """Let an adopted session go: GAIA only looks at it again; its program does not notice."""
+        return Response(describe(adoption.release(_find(request, pk))))
 
     @extend_schema(responses=GroupSerializer(many=True), filters=False)
     @action(detail=False, methods=["get"])
@@ -216,10 +250,14 @@ class SessionViewSet(ViewSet):
 
 
 def _find(request: Request, name: str) -> Session:
+    return control.find(name, life=_life(request))
+
+
+def _life(request: Request) -> int | None:
     life = request.query_params.get("life")
     if life is not None and not (life.isascii() and life.isdigit() and len(life) < 19):
         raise InvalidInput(f"life must be the id of a session, not {life[:40]!r}")
-    return control.find(name, life=None if life is None else int(life))
+    return None if life is None else int(life)
 
 
 router = SimpleRouter()

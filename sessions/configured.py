@@ -12,11 +12,13 @@ from pathlib import Path
 from django.conf import settings
 
 from common.errors import InvalidInput
+from sessions.drivers.tmux_sockets import default_directories
 from sessions.fleet import Fleet, load_fleet
 from sessions.providers import Provider, load_providers
 
 _Mark = tuple[tuple[str, int, int], ...]  # name, time of change in nanoseconds, size
 _last_good: dict[Path, Fleet] = {}
+_last_good_providers: dict[Path, dict[str, Provider]] = {}
 
 
 def providers() -> dict[str, Provider]:
@@ -24,8 +26,17 @@ def providers() -> dict[str, Provider]:
 
     Raises: InvalidInput with file and line.
     """
-    directory = settings.GAIA.home.root / "providers"
-    return _providers(directory, _marks(directory))
+    directory = _own_providers()
+    found = _last_good_providers[directory] = _providers(directory, _marks(directory))
+    return found
+
+
+def shown_providers() -> dict[str, Provider]:
+    """The providers for showing: while one of the operator's files has a mistake, as they were before."""
+    try:
+        return providers()
+    except InvalidInput:
+        return _last_good_providers.get(_own_providers()) or load_providers()
 
 
 def current_fleet() -> Fleet:
@@ -57,6 +68,24 @@ def fleet_problem() -> str:
     except InvalidInput as error:
         return error.what
     return ""
+
+
+def socket_directories() -> list[Path]:
+    """Where tmux servers that are not GAIA's are looked for."""
+    return _paths("sessions.socket_dirs") or default_directories(os.environ)
+
+
+def more_sockets() -> list[Path]:
+    """Sockets of such servers that lie elsewhere."""
+    return _paths("sessions.sockets")
+
+
+def _paths(key: str) -> list[Path]:
+    return [Path(part).expanduser() for part in settings.GAIA[key].split(os.pathsep) if part]
+
+
+def _own_providers() -> Path:
+    return Path(settings.GAIA.home.root / "providers")
 
 
 def fleet_file() -> Path | None:

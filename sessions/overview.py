@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.db.models import Max
@@ -11,12 +12,13 @@ from django.utils import timezone
 
 from sessions.fleet import Fleet
 from sessions.models import Session
-from sessions.states import Runs, SessionState
+from sessions.programs import SHELLS, agent_program
+from sessions.states import Origin, Runs, SessionState
 
 _PAST_LIMIT = 500
 
 
-def sessions_overview(**only: str) -> list[dict[str, Any]]:
+def sessions_overview(**only: Any) -> list[dict[str, Any]]:
     """Every live session, or those with these values; one query."""
     now = timezone.now()
     return [describe(session, now) for session in Session.objects.live().filter(**only).select_related("environment")]
@@ -34,7 +36,7 @@ def missing_overview(fleet: Fleet) -> list[dict[str, Any]]:
 
     When the whole fleet was stopped since, nothing is missing.
     """
-    fleets = Session.objects.filter(name__in=[one.name for one in fleet.sessions])
+    fleets = Session.objects.managed().filter(name__in=[one.name for one in fleet.sessions])
     newest = fleets.exclude(name__in=fleets.live().values("name")).values("name").annotate(newest=Max("id"))
     missing = fleets.filter(id__in=newest.values("newest"), state__in=[SessionState.GONE, SessionState.FAILED])
     lost = list(missing.select_related("environment"))
@@ -49,6 +51,9 @@ def describe(session: Session, now: datetime | None = None) -> dict[str, Any]:
     return {
         "id": session.pk,
         "name": session.name,
+        "origin": session.origin,
+        "socket": session.socket,
+        "panes": session.panes,
         "tmux_name": session.tmux_name or session.name,
         "group": session.group,
         "provider": session.provider,
@@ -60,7 +65,7 @@ def describe(session: Session, now: datetime | None = None) -> dict[str, Any]:
         "reason": session.reason,
         "problem": session.problem,
         "state": session.state,
-        "program": os.path.basename(session.argv[0]) if session.argv and session.runs == Runs.AGENT else "",
+        "program": _program(session),
         "command": session.command,
         "title": session.title,
         "pane_pid": session.pane_pid,
@@ -72,6 +77,14 @@ def describe(session: Session, now: datetime | None = None) -> dict[str, Any]:
     }
 
 
+def _program(session: Session) -> str:
+    """The agent's program: as it was started, or, where somebody else started it, as tmux names it."""
+    if session.runs != Runs.AGENT:
+        return ""
+    started = os.path.basename(session.argv[0]) if session.argv else ""
+    return started if started and started not in SHELLS else agent_program(session.command, session.provider)
+
+
 def _age(session: Session, now: datetime) -> int:
     """Seconds it has lived, or did."""
     lived = (session.ended_at or now) - (session.started_at or session.created_at)
@@ -81,15 +94,18 @@ def _age(session: Session, now: datetime) -> int:
 def groups_overview(fleet: Fleet, sessions: list[dict[str, Any]] | None = None) -> list[dict[str, Any]]:
     """The fleet's groups in their order, each with its sessions; names the fleet does not know come last.
 
-    Returns: `[{key, label, short, sessions, expected, missing, running}]`, where `expected` counts the fleet's own and
-        `missing` names those of them that do not live.
+    Sessions that GAIA only looks at stand behind the others of their group.
+
+    Returns: `[{key, label, short, sessions, expected, missing, running, foreign}]`, where `expected` counts the fleet's
+        own, `missing` names those of them that do not live, `running` counts those of GAIA that run, and `foreign`
+        those it only looks at.
     """
     shown = sessions_overview() if sessions is None else sessions
     order = {one.name: number for number, one in enumerate(fleet.sessions)}
     known = {group.key for group in fleet.groups}
-    live = {session["name"] for session in shown}
+    live = {session["name"] for session in shown if session["origin"] != Origin.FOREIGN}
     by_group: dict[str, list[dict[str, Any]]] = {group.key: [] for group in fleet.groups}
-    for session in sorted(shown, key=lambda each: (order.get(each["name"], len(order)), each["name"])):
+    for session in sorted(shown, key=partial(_place, order)):
         by_group.setdefault(session["group"] if session["group"] in known else "other", []).append(session)
     return [
         {
@@ -99,7 +115,15 @@ def groups_overview(fleet: Fleet, sessions: list[dict[str, Any]] | None = None) 
             "sessions": by_group[group.key],
             "expected": len(fleet.in_group(group.key)),
             "missing": [one.name for one in fleet.in_group(group.key) if one.name not in live],
-            "running": sum(session["state"] == "running" for session in by_group[group.key]),
+            "running": sum(
+                session["state"] == "running" and session["origin"] != Origin.FOREIGN for session in by_group[group.key]
+            ),
+            "foreign": sum(session["origin"] == Origin.FOREIGN for session in by_group[group.key]),
         }
         for group in fleet.groups
     ]
+
+
+def _place(order: dict[str, int], session: dict[str, Any]) -> tuple[bool, int, str, str]:
+    name = session["name"]
+    return session["origin"] == Origin.FOREIGN, order.get(name, len(order)), name, session["socket"]

@@ -25,6 +25,10 @@ class SessionQuerySet(models.QuerySet["Session"]):
         """Those GAIA works with: its own and the adopted."""
         return self.exclude(origin=Origin.FOREIGN)
 
+    def foreign(self) -> Self:
+        """Those it only looks at."""
+        return self.filter(origin=Origin.FOREIGN)
+
     def of_others(self) -> Self:
         """Those on other tmux servers, adopted or not."""
         return self.exclude(origin=Origin.GAIA)

@@ -1,4 +1,4 @@
-"""Level-triggered: what tmux has becomes what the rows say. Runs once a second in the daemon, and before a start."""
+"""Level-triggered: what GAIA's tmux has becomes what the rows say. Once a second in the daemon, and before a start."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from django.utils import timezone
 from common.errors import Conflict
 from sessions.actions import record
 from sessions.actions.ending import finish_stop
-from sessions.drivers.tmux import PaneFacts, Snapshot
+from sessions.configured import shown_providers
+from sessions.drivers.pane_programs import RunningNames
+from sessions.drivers.tmux import PaneFacts, ServerIdentity
 from sessions.models import Session
+from sessions.programs import SHELLS, agents_of, judge
+from sessions.providers import SYSTEM
 from sessions.server import changing, tmux_server
-from sessions.states import SessionState
+from sessions.states import Runs, SessionState
 
 # Output moves a pane's activity every second; the row follows in steps, or 500 busy sessions would be 500 writes.
 _ACTIVITY_STEP = timedelta(seconds=15)
@@ -38,10 +42,11 @@ def compare() -> bool:
     Rows are read before the snapshot: a session that is started in between is judged the next time.
     Raises: TmuxError; nothing is concluded then.
     """
-    rows = list(Session.objects.live())
+    rows = list(Session.objects.live().own())
     snapshot = tmux_server().snapshot()
     panes = snapshot.by_gaia_id()
     changes: dict[Session, dict[str, Any]] = {}
+    names = RunningNames()
     unsettled = not panes.keys() <= {row.gaia_id for row in rows}
     for row in rows:
         pane = panes.get(row.gaia_id)
@@ -49,8 +54,10 @@ def compare() -> bool:
             unsettled = True
         elif pane is None:
             record.record_gone(row, "tmux no longer has it" if snapshot.server else "its tmux server has ended")
-        elif shown := _follow(row, pane, snapshot):
-            changes[row] = shown
+        else:
+            if shown := follow(row, pane, snapshot.server):
+                changes[row] = shown
+            judge_again(row, pane, names, thorough=row.runs == Runs.AGENT)
     record.record_shown(changes)
     return unsettled
 
@@ -63,7 +70,7 @@ def settle(*, unborn: str = "whoever started it was killed before tmux had it") 
 
     Raises: TmuxError; nothing is concluded then.
     """
-    rows = {row.gaia_id: row for row in Session.objects.live()}
+    rows = {row.gaia_id: row for row in Session.objects.live().own()}
     snapshot = tmux_server().snapshot()
     panes = snapshot.by_gaia_id()
     ending = [row for row in rows.values() if row.stop_requested_at is not None]
@@ -78,10 +85,10 @@ def settle(*, unborn: str = "whoever started it was killed before tmux had it") 
             record.record_failed(row, unborn)
     for gaia_id, pane in panes.items():
         if gaia_id not in rows:
-            record.record_adopted(pane, snapshot)
+            record.record_found(pane, snapshot.server)
 
 
-def _follow(row: Session, pane: PaneFacts, snapshot: Snapshot) -> dict[str, Any]:
+def follow(row: Session, pane: PaneFacts, server: ServerIdentity | None) -> dict[str, Any]:
     """Follow what the pane shows. Returns: the fields that are to change without an event."""
     if row.state == SessionState.STARTING and not record.record_created(row, pane, now=timezone.now()):
         return {}  # its starter was faster; the next look goes on from there
@@ -90,9 +97,9 @@ def _follow(row: Session, pane: PaneFacts, snapshot: Snapshot) -> dict[str, Any]
     elif not pane.dead and row.state == SessionState.EXITED:
         record.record_running_again(row)
     tmux_name = "" if pane.session_name == row.name else pane.session_name[:200]
-    if tmux_name != row.tmux_name:
+    if tmux_name != row.tmux_name and not row.foreign:
         record.record_renamed(row, tmux_name)
-    facts = record.shown(pane, snapshot)
+    facts = record.shown(pane, server)
     if pane.dead and row.exit_status is None:
         facts["exit_status"] = record.exit_status(pane)
     active_at = facts.pop("active_at")
@@ -100,3 +107,22 @@ def _follow(row: Session, pane: PaneFacts, snapshot: Snapshot) -> dict[str, Any]
         facts["active_at"] = active_at
     different = {name: value for name, value in facts.items() if getattr(row, name) != value}
     return different | (record.process_of(pane.pane_pid) if "pane_pid" in different else {})
+
+
+def judge_again(row: Session, pane: PaneFacts, names: RunningNames, *, thorough: bool) -> None:
+    """Tell when an agent gave way to a shell, or came back; a shell that runs for want of an agent stays one.
+
+    Args:
+        thorough: look into a shell though nothing suggests that something else runs in it than before: an agent that
+            is a script of that shell's may have ended in it.
+    """
+    if pane.dead or row.provider == SYSTEM:
+        return
+    shell = pane.current_command.removeprefix("-") in SHELLS
+    same = (row.command, row.pane_pid) == (pane.current_command[:100], pane.pane_pid)
+    if (same and not (shell and thorough)) or (not shell and row.runs == Runs.AGENT):
+        return
+    known = shown_providers()
+    verdict = judge(known.get(row.provider), pane.current_command, pane.pane_pid, names, agents_of(known))
+    if (verdict.runs == Runs.AGENT) != (row.runs == Runs.AGENT):
+        record.record_runs(row, verdict)

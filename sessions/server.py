@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 
@@ -13,6 +15,10 @@ from common.home import Home
 from common.run import CommandError
 from sessions.drivers.pane_programs import Program, ended_for_sure, program_of
 from sessions.drivers.tmux import TmuxError, TmuxServer, write_config
+from sessions.drivers.tmux_others import OtherServer
+
+if TYPE_CHECKING:  # needs no settings to be imported
+    from sessions.models import Session
 
 _WAIT_S = 30.0
 
@@ -25,6 +31,16 @@ def tmux_server() -> TmuxServer:
     limit = settings.GAIA["sessions.history_limit"]
     write_config(config, history_limit=limit)
     return TmuxServer(home.tmux_socket_name, config=config, history_limit=limit)
+
+
+def server_of(session: Session) -> TmuxServer | OtherServer:
+    """The driver for the server that has a session: GAIA's own, or another's."""
+    return OtherServer(Path(session.socket)) if session.socket else tmux_server()
+
+
+def home_mark() -> str:
+    """How this GAIA signs the panes of others that it has adopted."""
+    return str(settings.GAIA.home.tmux_socket_name)
 
 
 def end_server(home: Home) -> int:

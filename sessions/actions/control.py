@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from django.db.models import Q
@@ -13,51 +15,95 @@ from sessions.actions.ending import finish_stop, finish_stop_of_all
 from sessions.actions.keyboard import Keys, type_once
 from sessions.actions.record import request_stop
 from sessions.configured import providers
-from sessions.drivers.tmux import PaneFacts
+from sessions.drivers.tmux import NoServer, PaneFacts
 from sessions.drivers.tmux_keys import check_key
+from sessions.drivers.tmux_others import OtherServer
 from sessions.models import Session
-from sessions.server import changing, tmux_server
+from sessions.querysets import SessionQuerySet
+from sessions.server import changing, server_of, tmux_server
 from sessions.states import Runs
 
 MAX_TEXT = 200_000  # characters
 MAX_LINES = 50_000
+LOOK_PATIENTLY = 2.0  # seconds for a server of others, when somebody waits for just that one
+_AMBIGUOUS = 9
 _LONGEST_ENTER_DELAY_S = 0.5  # for an agent whose provider's file is gone or has a mistake
 
 
-def find(name: str, *, life: int | None = None) -> Session:
+def find(name: str, *, life: int | None = None, socket: str = "") -> Session:
     """The live session of that name, here or as tmux calls it now, or else its newest past life.
+
+    GAIA's own and adopted ones come first, then those it only looks at.
 
     Args:
         life: id of the one that is meant, over or not.
+        socket: only of this tmux server, by the path of its socket or the last part of that.
 
-    Raises: NotFound.
+    Raises: NotFound; Conflict when several tmux servers have one of that name.
     """
-    sessions = Session.objects.select_related("environment")
+    sessions = Session.objects.select_related("environment").filter(Q(name=name) | Q(tmux_name=name))
+    if socket:
+        sessions = sessions.filter(Q(socket=socket) | Q(socket__endswith=f"/{socket}"))
     if life is not None:
-        session = sessions.filter(Q(name=name) | Q(tmux_name=name), pk=life).first()
+        session = sessions.filter(pk=life).first()
     else:
+        managed = sessions.live().managed()
         session = (
-            sessions.live().filter(name=name).first()
-            or sessions.live().filter(tmux_name=name).first()
+            managed.filter(name=name).first()
+            or managed.first()
+            or only_one(sessions.live().foreign())
             or sessions.filter(name=name).order_by("-id").first()
         )
     if session is None:
-        which = "" if life is None else f" with the id {life}"
+        which = f" on {socket}" if socket else "" if life is None else f" with the id {life}"
         raise NotFound(f"there is no session {name!r}{which}", fix="gaia session list shows them.", name=name)
     return session
+
+
+def only_one(sessions: SessionQuerySet) -> Session | None:
+    """The one session of others that is meant; None when there is none.
+
+    Raises: Conflict that names their sockets when there are several.
+    """
+    found = list(sessions[:_AMBIGUOUS])
+    if len(found) > 1:
+        raise Conflict(
+            f"several tmux servers have a session {found[0].name}",
+            meaning=", ".join(one.socket for one in found),
+            fix="Say which: --socket PATH, or with the API ?life=ID.",
+            sockets=[one.socket for one in found],
+        )
+    return found[0] if found else None
+
+
+def check_managed(sessions: Iterable[Session]) -> None:
+    """Raise Conflict for the first of them that GAIA only looks at."""
+    for session in sessions:
+        if session.foreign and session.live:
+            raise Conflict(
+                f"session {session.name} is not GAIA's",
+                meaning=f"Somebody else started it, on {session.socket}: GAIA looks at it and changes nothing.",
+                fix=f"Adopt it first: gaia session adopt {shlex.quote(session.tmux_name or session.name)}.",
+                socket=session.socket,
+            )
 
 
 def stop(sessions: Iterable[Session]) -> list[str]:
     """End sessions: the tmux windows are killed and with them what runs in them, also what ignores that.
 
+    Of an adopted one it is its pane that is closed: what else its tmux session has is not GAIA's.
+
     Returns: the names of those ended; one that had ended already is not among them.
-    Raises: TmuxError when tmux does not answer: the daemon ends them when it does again.
+    Raises: Conflict when one of them is not GAIA's: then none is ended; TmuxError when tmux does not answer: the daemon
+        ends them when it does again.
     """
-    keys = [session.pk for session in sessions if session.live]
+    chosen = list(sessions)
+    check_managed(chosen)
+    keys = [session.pk for session in chosen if session.live]
     if not keys:
         return []
     with changing():
-        return end(Session.objects.live().filter(pk__in=keys))
+        return end(Session.objects.live().managed().filter(pk__in=keys))
 
 
 def end(sessions: Iterable[Session]) -> list[str]:
@@ -76,7 +122,7 @@ def pane_of(session: Session) -> PaneFacts:
     Raises: Conflict when the session has ended or tmux no longer has it; TmuxError.
     """
     if not session.live:
-        again = Session.objects.live().filter(name=session.name).exists()
+        again = Session.objects.live().managed().filter(name=session.name).exists()
         raise Conflict(
             f"session {session.name} is {session.get_state_display().lower()}",
             meaning=session.problem,
@@ -85,14 +131,32 @@ def pane_of(session: Session) -> PaneFacts:
             else f"Start it again: gaia session start {session.name}.",
             state=session.state,
         )
-    pane = tmux_server().snapshot().by_gaia_id().get(session.gaia_id)
+    pane = _pane_of_others(session) if session.socket else tmux_server().snapshot().by_gaia_id().get(session.gaia_id)
     if pane is None:
         raise Conflict(
             f"tmux does not have session {session.name}",
-            fix=f"Start it again: gaia session start {session.name}.",
+            meaning=f"It was on {session.socket}." if session.socket else "",
+            fix="gaia session list shows what there is."
+            if session.socket
+            else f"Start it again: gaia session start {session.name}.",
             state=session.state,
         )
     return pane
+
+
+def _pane_of_others(session: Session) -> PaneFacts | None:
+    """By its mark when it is adopted; else by the numbers of its server, pane and process, of which none may differ."""
+    try:
+        seen = OtherServer(Path(session.socket)).look(timeout=LOOK_PATIENTLY)
+    except NoServer:
+        return None
+    if not session.foreign:
+        return next((pane for pane in seen.panes() if pane.gaia_id == session.gaia_id), None)
+    server = seen.server
+    if server is None or (server.pid, server.start_time) != (session.tmux_server_pid, session.tmux_server_started):
+        return None
+    panes = seen.sessions.get(session.tmux_session, ())
+    return next((one for one in panes if (one.pane_id, one.pane_pid) == (session.tmux_pane, session.pane_pid)), None)
 
 
 def send_keys(session: Session, text: str, *, enter: bool = True, idempotency_key: str | None = None) -> None:
@@ -101,8 +165,9 @@ def send_keys(session: Session, text: str, *, enter: bool = True, idempotency_ke
     Args:
         idempotency_key: a repetition of a request with it types nothing.
 
-    Raises: Conflict when nothing runs there, or the key was used for something else; NotSubmitted when the text was
-        typed, but not the Enter; InvalidInput when there is nothing to send or too much; TmuxError: nobody knows.
+    Raises: Conflict when nothing runs there, it is not GAIA's, or the key was used for something else; NotSubmitted
+        when the text was typed, but not the Enter; InvalidInput when there is nothing to send or too much; TmuxError:
+        nobody knows.
     """
     if not text and not enter:
         raise InvalidInput("there is nothing to send", fix="Give a text, or a key such as Enter.")
@@ -114,7 +179,7 @@ def send_keys(session: Session, text: str, *, enter: bool = True, idempotency_ke
     delay = _enter_delay(session) if enter and text else 0.0
 
     def write(pane: PaneFacts) -> None:
-        tmux_server().send_keys(pane.pane_id, text, enter=enter, enter_delay=delay, gaia_id=pane.gaia_id)
+        server_of(session).send_keys(pane.pane_id, text, enter=enter, enter_delay=delay, gaia_id=pane.gaia_id)
 
     keys = Keys("session.keys_sent", f"{len(text)} characters go" if text else "Enter goes", ("text", text, enter))
     type_once(session, keys, _running_pane, write, idempotency_key=idempotency_key)
@@ -128,7 +193,7 @@ def send_key(session: Session, key: str, *, idempotency_key: str | None = None) 
     check_key(key)
 
     def write(pane: PaneFacts) -> None:
-        tmux_server().send_key(pane.pane_id, key, gaia_id=pane.gaia_id)
+        server_of(session).send_key(pane.pane_id, key, gaia_id=pane.gaia_id)
 
     keys = Keys("session.key_sent", f"{key} goes", ("key", key))
     type_once(session, keys, _running_pane, write, idempotency_key=idempotency_key)
@@ -142,13 +207,31 @@ def capture(session: Session, *, lines: int = 0, ansi: bool = False) -> str:
     if not 0 <= lines <= MAX_LINES:
         raise InvalidInput(f"lines must be 0 to {MAX_LINES}, not {lines}")
     pane = pane_of(session)
-    return tmux_server().capture(pane.pane_id, lines=lines, ansi=ansi, gaia_id=pane.gaia_id)
+    if session.foreign:
+        process = f"{session.tmux_server_pid}/{session.tmux_server_started}/{session.pane_pid}"
+        return server_of(session).capture(pane.pane_id, lines=lines, ansi=ansi, process=process)
+    return server_of(session).capture(pane.pane_id, lines=lines, ansi=ansi, gaia_id=pane.gaia_id)
+
+
+def attach_argv(session: Session) -> list[str]:
+    """The command that gives a terminal to tmux, attached to a session; by number, as it may have been renamed.
+
+    Raises: Conflict when tmux no longer has it, or it is not GAIA's; TmuxError.
+    """
+    check_managed([session])
+    target = pane_of(session).session_id
+    if session.socket:
+        return OtherServer(Path(session.socket)).attach_argv(target)
+    return tmux_server().passthrough_argv(["attach-session", "-t", target])
 
 
 def stop_everything() -> int:
-    """End GAIA's tmux server with all its sessions, for `gaia down --all`; how many there were."""
+    """End GAIA's tmux server with all its sessions, for `gaia down --all`; how many there were.
+
+    Adopted ones are not on it: others started them, and they stay.
+    """
     with changing():
-        rows = list(Session.objects.live())
+        rows = list(Session.objects.live().own())
         request_stop(rows)
         return len(finish_stop_of_all(rows))
 
@@ -156,10 +239,11 @@ def stop_everything() -> int:
 def end_sessions_of(*, environment: Environment, **_: Any) -> None:
     """An environment is being removed: what works in it ends first, or it would go on in the trash."""
     inside = Q(cwd=environment.path) | Q(cwd__startswith=f"{environment.path}/")
-    stop(Session.objects.live().filter(Q(environment=environment) | inside))
+    stop(Session.objects.live().managed().filter(Q(environment=environment) | inside))
 
 
 def _running_pane(session: Session) -> PaneFacts:
+    check_managed([session])
     pane = pane_of(session)
     if pane.dead:
         raise Conflict(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from events import log
 from events.models import Level
 from processes.drivers.liveness import Identity, alive, boot_id
 from sessions.actions.record import record_stopped
 from sessions.drivers.pane_programs import Program, ended_for_sure, program_of
-from sessions.drivers.tmux import TmuxError
+from sessions.drivers.tmux import NoServer, PaneFacts, TmuxError
+from sessions.drivers.tmux_others import OtherServer
 from sessions.models import Session
 from sessions.server import tmux_server
 from sessions.states import SessionState
@@ -22,11 +24,37 @@ def finish_stop(sessions: Sequence[Session]) -> list[str]:
     Returns: the names of those that this call ended.
     Raises: TmuxError when tmux does not answer.
     """
-    panes = tmux_server().snapshot().by_gaia_id()
+    own = [session for session in sessions if not session.socket]
+    names = _finish(own, tmux_server().snapshot().by_gaia_id(), _close_windows) if own else []
+    others: dict[str, list[Session]] = {}
+    for session in sessions:
+        if session.socket:
+            others.setdefault(session.socket, []).append(session)
+    for socket, adopted in others.items():
+        server = OtherServer(Path(socket))
+        names += _finish(adopted, _marked(server), server.kill_panes)
+    return [session.name for session in sessions if session.name in names]
+
+
+def _finish(
+    sessions: Sequence[Session], panes: Mapping[str, PaneFacts], close: Callable[[list[PaneFacts]], object]
+) -> list[str]:
     there = [panes[session.gaia_id] for session in sessions if session.gaia_id in panes]
     with ended_for_sure([*_recorded(sessions), *map(program_of, there)]) as survivors:
-        tmux_server().kill(pane.window_id for pane in there)
+        close(there)
     return _record(sessions, survivors)
+
+
+def _close_windows(panes: list[PaneFacts]) -> None:
+    tmux_server().kill(pane.window_id for pane in panes)
+
+
+def _marked(server: OtherServer) -> dict[str, PaneFacts]:
+    """The panes with a mark on a server of somebody else's, by that; of one that has ended none."""
+    try:
+        return {pane.gaia_id: pane for pane in server.look().panes() if pane.gaia_id}
+    except NoServer:
+        return {}
 
 
 def finish_stop_of_all(sessions: Sequence[Session]) -> list[str]:
@@ -40,7 +68,7 @@ def finish_stop_of_all(sessions: Sequence[Session]) -> list[str]:
         there = [program_of(pane) for pane in tmux_server().snapshot().by_gaia_id().values()]
     with ended_for_sure([*_recorded(sessions), *there]) as survivors:
         tmux_server().kill_server()
-    end_left_over(Session.objects.all())
+    end_left_over(Session.objects.own())
     return _record(sessions, survivors)
 
 

@@ -14,8 +14,9 @@ from environments.states import ENVIRONMENT_ACTIVE
 from events import log
 from events.models import Level
 from processes.drivers.liveness import boot_id, identify
-from sessions.drivers.tmux import Created, PaneFacts, Snapshot
+from sessions.drivers.tmux import Created, PaneFacts, ServerIdentity
 from sessions.models import Session
+from sessions.programs import Verdict
 from sessions.states import Runs, SessionState
 
 
@@ -73,7 +74,7 @@ def record_exited(session: Session, pane: PaneFacts) -> bool:
         SessionState.EXITED,
         kind="session.exited",
         message=f"The program of session {session.name} ended{how}",
-        level=Level.WARNING,
+        level=_level(session),
         fields={"exit_status": status},
         code=status,
         gaia_id=session.gaia_id,
@@ -100,11 +101,35 @@ def record_gone(session: Session, problem: str) -> bool:
         SessionState.GONE,
         kind="session.gone",
         message=f"Session {session.name} is gone: {problem}",
-        level=Level.WARNING,
+        level=_level(session),
         fields={"problem": problem, "ended_at": timezone.now()},
         only={"stop_requested_at": None},
         gaia_id=session.gaia_id,
     )
+
+
+def _level(session: Session) -> Level:
+    """What others do with their own sessions needs nobody's attention."""
+    return Level.INFO if session.foreign else Level.WARNING
+
+
+def record_runs(session: Session, verdict: Verdict) -> bool:
+    """Something else runs in its pane than was written down: a shell where its agent was, or its agent again."""
+    before, fields = session.runs, {"runs": verdict.runs, "reason": verdict.reason[:300]}
+    back = verdict.runs == Runs.AGENT
+    told = "its agent runs again" if back else verdict.reason
+    with log.atomic():
+        changed = Session.objects.live().filter(pk=session.pk, runs=before).update(**fields)
+        if changed:
+            log.emit(
+                "session.agent_back" if back else "session.agent_missing",
+                subject=session.key,
+                message=f"Session {session.name}: {told}",
+                level=Level.INFO if back else Level.WARNING,
+                gaia_id=session.gaia_id,
+            )
+    session.runs, session.reason = fields["runs"], fields["reason"]
+    return bool(changed)
 
 
 def record_stopped(session: Session, *, left: Sequence[int] = ()) -> bool:
@@ -136,7 +161,7 @@ def record_renamed(session: Session, name: str) -> bool:
     return bool(changed)
 
 
-def shown(pane: PaneFacts, snapshot: Snapshot) -> dict[str, Any]:
+def shown(pane: PaneFacts, server: ServerIdentity | None) -> dict[str, Any]:
     """What a pane shows, as fields of its session."""
     return {
         "command": pane.current_command[:100],
@@ -145,7 +170,7 @@ def shown(pane: PaneFacts, snapshot: Snapshot) -> dict[str, Any]:
         "tmux_session": pane.session_id,
         "tmux_pane": pane.pane_id,
         "pane_pid": pane.pane_pid,
-        "tmux_server_pid": snapshot.server.pid if snapshot.server else None,
+        "tmux_server_pid": server.pid if server else None,
     }
 
 
@@ -162,12 +187,12 @@ def record_shown(changes: Mapping[Session, Mapping[str, Any]]) -> None:
         Session.objects.live().bulk_update(changes, sorted({name for fields in changes.values() for name in fields}))
 
 
-def record_adopted(pane: PaneFacts, snapshot: Snapshot) -> Session:
+def record_found(pane: PaneFacts, server: ServerIdentity | None) -> Session:
     """A pane with GAIA's tag and no live row: the database was lost or restored from a backup, or its row ended early.
 
     A past life of the pane stays as it is; what runs gets a new one.
     """
-    name = _free_name(slugify(pane.tags.get("name") or pane.session_name) or "session")
+    name = free_name(slugify(pane.tags.get("name") or pane.session_name) or "session")
     past = Session.objects.filter(gaia_id=pane.gaia_id).order_by("-id").first()
     with log.atomic():
         session = Session.objects.create(
@@ -185,10 +210,10 @@ def record_adopted(pane: PaneFacts, snapshot: Snapshot) -> Session:
             state=SessionState.RUNNING,
             tmux_name="" if pane.session_name == name else pane.session_name[:200],
             started_at=datetime.fromtimestamp(pane.created, UTC),
-            **{**shown(pane, snapshot), **process_of(pane.pane_pid)},
+            **{**shown(pane, server), **process_of(pane.pane_pid)},
         )
         log.emit(
-            "session.adopted",
+            "session.found",
             subject=session.key,
             message=f"Session {name} was found in tmux",
             level=Level.WARNING,
@@ -197,9 +222,9 @@ def record_adopted(pane: PaneFacts, snapshot: Snapshot) -> Session:
     return session
 
 
-def _free_name(wanted: str) -> str:
+def free_name(wanted: str) -> str:
     """The name, or with a number behind it when a live session has it."""
-    taken = set(Session.objects.live().filter(name__startswith=wanted[:58]).values_list("name", flat=True))
+    taken = set(Session.objects.live().managed().filter(name__startswith=wanted[:58]).values_list("name", flat=True))
     names = (wanted if number == 1 else f"{wanted[:58]}-{number}" for number in range(1, len(taken) + 2))
     return next(name for name in names if name not in taken)
 

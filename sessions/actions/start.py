@@ -34,7 +34,7 @@ from sessions.states import Runs, SessionState
 
 __all__ = ["Started", "create", "fleet", "select", "start_fleet", "stop_fleet"]
 
-_VERBS = ("groups", "start", "stop")  # what stands beside the names under /api/orchestration/sessions/
+VERBS = ("groups", "start", "stop")  # what stands beside the names under /api/orchestration/sessions/
 _LONGEST_ROLE = 60  # characters
 _TAKEN_IN_TMUX = "a session that GAIA did not make has this name on its tmux server (gaia tmux ls)"
 
@@ -100,7 +100,7 @@ def start_fleet(*, group: str | None = None, only: Iterable[str] = (), project: 
     with changing():
         reconcile.compare()
         reconcile.settle()
-        rows = {row.name: row for row in Session.objects.live().filter(name__in=[one.name for one in wanted])}
+        rows = {row.name: row for row in Session.objects.live().managed().filter(name__in=[one.name for one in wanted])}
         ended = [row for row in rows.values() if row.state == SessionState.EXITED]
         control.end(ended)  # its program has ended and tmux only keeps the screen
         missing = [one for one in wanted if one.name not in rows or rows[one.name] in ended]
@@ -128,7 +128,7 @@ def create(
         Unavailable when tmux cannot start it.
     """
     check_name(name, what="session name")
-    if name in _VERBS:
+    if name in VERBS:
         raise InvalidInput(
             f"a session cannot be called {name}", meaning="The API has a verb there.", fix="Add a number."
         )
@@ -144,17 +144,18 @@ def create(
         raise _taken(name)
     if name in done.failed:
         raise Unavailable(f"session {name} could not be started", meaning=done.failed[name])
-    return Session.objects.filter(name=name).select_related("environment").latest("id")
+    return Session.objects.own().filter(name=name).select_related("environment").latest("id")
 
 
 def stop_fleet(*, group: str | None = None, only: Iterable[str] = ()) -> list[str]:
-    """End the fleet's sessions that run, or those of a group or named ones.
+    """End the fleet's sessions that run, or those of a group or named ones; an adopted one only when it is named.
 
     Returns: the names of those ended.
     Raises: NotFound for an unknown group or name; Unavailable when tmux does not answer.
     """
-    names = [one.name for one in select(group, only)]
-    return control.stop(Session.objects.live().filter(name__in=names))
+    named = list(only)
+    chosen = Session.objects.live().filter(name__in=[one.name for one in select(group, named)])
+    return control.stop(chosen.managed() if named else chosen.own())
 
 
 def _stranger(name: str, group: str, provider: str, role: str) -> FleetSession:
@@ -173,7 +174,7 @@ def _stranger(name: str, group: str, provider: str, role: str) -> FleetSession:
 
 
 def _taken(name: str) -> Conflict:
-    there = Session.objects.live().filter(name=name).first()
+    there = Session.objects.live().managed().filter(name=name).first()
     if there is not None and there.state == SessionState.EXITED:
         return Conflict(
             f"session {name} is there, though its program has ended",
@@ -245,7 +246,7 @@ def _start(wanted: Sequence[_Start]) -> Started:
     done.already = [one.row.name for one in wanted if one not in ours]
     if not ours:
         return done
-    end_left_over(Session.objects.filter(name__in=[one.row.name for one in ours]))
+    end_left_over(Session.objects.own().filter(name__in=[one.row.name for one in ours]))
     try:
         _workspaces().mkdir(mode=0o700, exist_ok=True)
         for one in ours:

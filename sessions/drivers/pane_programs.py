@@ -25,6 +25,7 @@ from sessions.drivers.tmux_facts import PaneFacts
 MARK = "GAIA_SESSION_ID"
 """Environment variable of a pane's program: the pane's @gaia_id."""
 
+_NAMING = 6  # arguments: `node --flag --flag /usr/bin/codex`, `sh -c 'exec "$0" "$@"' /usr/bin/claude`
 _GRACE = 3.0  # seconds between TERM and KILL
 _HANGUP = 0.5  # seconds for the hang-up to do what it does to nearly all
 _KILL = 5.0  # seconds of killing before those who remain are called survivors
@@ -48,6 +49,40 @@ def program_of(pane: PaneFacts) -> Program:
     """The program of a pane that tmux has just told of."""
     found = None if pane.dead else identify(pane.pane_pid)
     return Program(pane.gaia_id, pane.pane_pid, found.start_ticks if found else None)
+
+
+class RunningNames:
+    """The names under which the processes of panes run, from one reading of the process table when first asked."""
+
+    def __init__(self) -> None:
+        self._rows: dict[int, list[Row]] | None = None
+
+    def of_leader(self, pane_pid: int) -> set[str]:
+        """Names of a pane's first process alone, for which nothing else is read."""
+        return set(_names(pane_pid))
+
+    def of(self, pane_pid: int, *, beside_leader: bool = False) -> set[str]:
+        """Names of the programs and scripts in a pane's OS session.
+
+        Args:
+            beside_leader: only of its first process and those in the same process group: what a shell with job control
+                has put into the background or stopped is not among them.
+        """
+        if self._rows is None:
+            self._rows = {}
+            for row in filter(None, map(table().row, table().pids())):
+                self._rows.setdefault(row.session, []).append(row)
+        rows = [row for row in self._rows.get(pane_pid, []) if not row.dead]
+        chosen = [row for row in rows if row.group == pane_pid] if beside_leader else rows
+        return {name for row in chosen for name in _names(row.pid)}
+
+
+def _names(pid: int) -> Iterator[str]:
+    """What a process is called: its program, and the script or command that its first arguments name."""
+    for word in table().command_line(pid).split(b"\0")[:_NAMING]:
+        name = os.path.basename(word.decode(errors="replace")).lstrip("-")
+        yield name
+        yield name.partition(".")[0] if name.endswith((".js", ".mjs", ".cjs")) else name
 
 
 class Survivors(dict[str, tuple[int, ...]]):

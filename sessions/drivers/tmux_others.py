@@ -16,10 +16,11 @@ from sessions.drivers.tmux_client import TmuxClient, failed
 from sessions.drivers.tmux_errors import NoServer, TmuxError
 from sessions.drivers.tmux_facts import GAIA_HOME, GAIA_ID, PROCESS, PaneFacts, ServerIdentity, listing, parse_rows
 from sessions.drivers.tmux_keys import check_gaia_id, check_id, missing_pane
-from sessions.drivers.tmux_panes import TIMEOUT, TmuxPanes
+from sessions.drivers.tmux_panes import TmuxPanes
 from sessions.drivers.tmux_script import command
 
 LOOK_TIMEOUT = 1.0
+_WRITE_TIMEOUT = 2.0
 _EMPTY = "no current target"
 _MARKED, _TAKEN, _OTHER = "gaia-marked", "gaia-taken", "gaia-other"
 
@@ -122,7 +123,9 @@ class OtherServer(TmuxPanes):
     def _on_marked(self, pane_id: str, gaia_id: str, commands: list[str]) -> None:
         ours = f"#{{==:#{{{GAIA_ID}}},{check_gaia_id(gaia_id)}}}"
         try:
-            completed = self._client.script([_if(pane_id, ours, commands, [_say(_OTHER)])], timeout=TIMEOUT, tries=1)
+            completed = self._client.script(
+                [_if(pane_id, ours, commands, [_say(_OTHER)])], timeout=_WRITE_TIMEOUT, tries=1
+            )
         except NoServer:
             return
         if not completed.ok and "can't find" not in completed.stderr and "server exited" not in completed.stderr:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +13,7 @@ from django.conf import settings
 
 from sessions.server import tmux_server
 from tests.sessions.by_hand import Tmux
+from tests.sessions.strangers import Stranger
 
 if TYPE_CHECKING:  # models can be imported only when Django is set up
     from environments.models import Environment
@@ -36,6 +39,27 @@ def tmux(agents: Path) -> Iterator[Tmux]:
     yield Tmux(server)
     server.kill_server()
     tmux_server.cache_clear()
+
+
+@pytest.fixture
+def stranger(agents: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Stranger]]:
+    """Makes tmux servers that are not GAIA's, by name, in the directory where GAIA looks for them; they are ended."""
+    directory = Path(tempfile.mkdtemp(prefix="gaia-t-"))  # short: a socket's path has at most 107 characters
+    monkeypatch.setitem(settings.GAIA.values, "sessions.socket_dirs", str(directory))
+    monkeypatch.setenv("GAIA_SESSIONS_SOCKET_DIRS", str(directory))
+    made: list[Stranger] = []
+
+    def make(name: str = "default", *sessions: str) -> Stranger:
+        server = Stranger(directory / name)
+        made.append(server)
+        for session in sessions:
+            server.new(session)
+        return server
+
+    yield make
+    for server in made:
+        server.end()
+    shutil.rmtree(directory)
 
 
 @pytest.fixture

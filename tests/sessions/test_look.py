@@ -133,9 +133,9 @@ def test_lost_rows_are_found_again(
     assert control.find("dev1_worker").environment == environment
     assert control.find("dev1_worker").runs == Runs.AGENT
     assert control.find("architect").protected
-    assert kinds("architect")[-1] == "session.adopted"
+    assert kinds("architect")[-1] == "session.found"
     reconcile.look()
-    assert Event.objects.filter(kind="session.adopted").count() == 3
+    assert Event.objects.filter(kind="session.found").count() == 3
 
 
 def test_with_a_lost_database_a_start_finds_them_too(db: None, acting: str, tmux: Tmux) -> None:
