@@ -113,6 +113,32 @@ def test_a_deleted_branch_comes_back(pair: Pair) -> None:
     pair.check()
 
 
+def test_merged_branches_go_and_nothing_else(pair: Pair, tmp_path: Path) -> None:
+    merged = {"feature/done": "done\n", "feature/elsewhere": "x\n", "qa": "qa\n", "env/dev7": "of another\n"}
+    for name, text in merged.items():
+        git(pair.one, "checkout", "-q", "-B", name, "origin/main")
+        commit(pair.one, {name.replace("/", "-"): text})
+        git(pair.one, "push", "-q", "origin", f"{name}:refs/heads/offered")
+        git(pair.source, "fetch", "-q", str(pair.hub), "offered")
+        git(pair.source, "merge", "-q", "--no-edit", "FETCH_HEAD")
+        pair.fetch(pair.one)
+        git(pair.hub, "update-ref", "-d", "refs/heads/offered")
+    verbs.feature(pair.one, "mine")
+    commit(pair.one, {"mine": "mine\n"})
+    git(pair.one, "checkout", "-q", "env/dev1")
+    git(pair.one, "worktree", "add", "-q", str(tmp_path / "beside"), "feature/elsewhere")
+    # merged into what the checkout takes for the hub's branch, and not into the hub's
+    git(pair.one, "branch", "feature/only-here", "feature/mine")
+    git(pair.one, "update-ref", "refs/remotes/origin/main", "feature/mine")
+
+    done = verbs.clean_branches(pair.one, pair.hub, spare=PROTECTED)
+
+    assert done.files == ("feature/done",)
+    left = git(pair.one, "for-each-ref", "--format=%(refname:short)", "refs/heads").splitlines()
+    assert set(left) == {"env/dev1", "env/dev7", "feature/elsewhere", "feature/mine", "feature/only-here", "qa"}
+    assert not verbs.clean_branches(pair.one, pair.hub, spare=PROTECTED).changed
+
+
 # -- bringing changes in
 
 
@@ -334,13 +360,17 @@ def test_a_submodule_keeps_its_work(pair: Pair, tmp_path: Path) -> None:
     verbs.commit(pair.one, "a submodule", author=AUTHOR)
     commit(pair.one / "sub", {"y": "only here\n"})
     (pair.one / "sub/z").write_text("untracked in it\n")
+    (pair.one / "sub/x").write_text("changed in it\n")
     commit(pair.source, {"theirs": "theirs\n"})
     pair.fetch(pair.one)
     verbs.integrate(pair.one, pair.keep(pair.one), author=AUTHOR, verb="sync")
     verbs.reset(pair.one, pair.keep(pair.one), to="HEAD", mode="hard")
     verbs.clean(pair.one, pair.keep(pair.one))
+    verbs.feature(pair.one, "x")  # starts where there is no submodule
+    pair.restore(pair.one, pair.keep(pair.one)("now"))
     assert (pair.one / "sub/y").read_text() == "only here\n"
     assert (pair.one / "sub/z").exists()
+    assert (pair.one / "sub/x").read_text() == "changed in it\n"
 
 
 def test_a_branch_that_is_gone_upstream(pair: Pair) -> None:
@@ -356,6 +386,17 @@ def test_a_branch_that_is_gone_upstream(pair: Pair) -> None:
     assert git(pair.hub, "rev-parse", "feature/short") == tip
 
 
+def test_a_branch_that_is_gone_from_the_hub_is_pushed_again(pair: Pair) -> None:
+    tip = commit(pair.one, {"mine": "mine\n"})
+    verbs.push(pair.one, protected=PROTECTED)
+    git(pair.hub, "update-ref", "-d", "refs/heads/env/dev1")
+    assert not verbs.pull(pair.one, pair.keep(pair.one), author=AUTHOR).changed
+    assert verbs.push(pair.one, protected=PROTECTED).changed
+    git(pair.hub, "update-ref", "-d", "refs/heads/env/dev1")
+    assert verbs.push(pair.one, protected=PROTECTED, force=True).changed
+    assert git(pair.hub, "rev-parse", "env/dev1") == tip
+
+
 def test_a_hub_that_cannot_be_reached(pair: Pair) -> None:
     work_in(pair.one)
     before = files_of(pair.one)
@@ -368,6 +409,7 @@ def test_a_hub_that_cannot_be_reached(pair: Pair) -> None:
         with pytest.raises(GitError):
             verb()
     assert files_of(pair.one) == before
+    assert not pair.hub.exists()
 
 
 def test_what_is_not_a_checkout(tmp_path: Path) -> None:
