@@ -27,6 +27,8 @@ def build_parser() -> Parser:
     _https(verbs)
     _sessions(verbs)
     _operations(verbs)
+    _notify(verbs)
+    _schedule(verbs)
     _account(verbs)
     _rest(verbs)
     return parser
@@ -263,6 +265,17 @@ def _sessions(verbs: Verbs[Parser]) -> None:
     create.add_argument("--role", default="", help="one word for what it does")
     create.add_argument("--environment", help="environment it works in")
     create.add_argument("--cwd", default="", metavar="DIR", help="directory, when it is not an environment's")
+    adopt = _verb(session, "adopt", "session:adopt", "work with a session that GAIA did not start")
+    _completed_by(adopt.add_argument("name", metavar="NAME", help="which, as gaia session list has it"), SESSION)
+    _socket(adopt)
+    adopt.add_argument("--as", dest="name_here", default="", metavar="NAME", help="what GAIA shall call it")
+    adopt.add_argument("--group", default="", help="group it is listed in (default: the one its name is like)")
+    adopt.add_argument("--provider", default="", help="whose agent runs there (default: the one its name is like)")
+    adopt.add_argument("--role", default="", help="one word for what it does")
+    adopt.add_argument("--environment", default="", help="it works in (default: where its directory is)")
+    release = _verb(session, "release", "session:release", "let an adopted session go; it runs on")
+    _completed_by(release.add_argument("name", metavar="NAME", help="which"), SESSION)
+    _socket(release)
     destroy = _verb(session, "destroy", "session:destroy", "end sessions by name")
     _completed_by(destroy.add_argument("names", nargs="+", metavar="NAME", help="which"), SESSION)
     send = _verb(session, "send", "session:send", "type text into a session")
@@ -272,6 +285,7 @@ def _sessions(verbs: Verbs[Parser]) -> None:
     send.add_argument("--key", help="press one named key instead, such as Escape or C-c")
     capture = _verb(session, "capture", "session:capture", "print a session's screen")
     _completed_by(capture.add_argument("name", metavar="NAME", help="which"), SESSION)
+    _socket(capture)
     lines = number("a number of lines", 0, 50_000)
     capture.add_argument("--lines", type=lines, default=0, metavar="N", help="scrollback lines to add")
     capture.add_argument("--ansi", action="store_true", help="keep colours")
@@ -279,6 +293,10 @@ def _sessions(verbs: Verbs[Parser]) -> None:
     _completed_by(attach.add_argument("name", metavar="NAME", help="which; Ctrl-b d detaches"), SESSION)
     tmux = _verb(verbs, "tmux", "session:tmux", "tmux on GAIA's own socket", json=False)
     tmux.add_argument("words", nargs=argparse.REMAINDER, metavar="ARGS", help="as for tmux, such as ls")
+
+
+def _socket(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--socket", default="", help="of its tmux server, a path or its last part, such as default")
 
 
 def add_start_arguments(parser: argparse.ArgumentParser) -> None:
@@ -310,6 +328,56 @@ def _operations(verbs: Verbs[Parser]) -> None:
     events.add_argument("--subject", help="only of this, such as session/dev1_worker")
     count = number("a number of events", 1, 10_000)
     events.add_argument("--limit", type=count, default=30, metavar="N", help="how many (default 30)")
+
+
+def _notify(verbs: Verbs[Parser]) -> None:
+    notify = _group(verbs, "notify", "who is told of events: webhooks and mail addresses")
+    _verb(notify, "list", "notify:list_", "destinations, and whether they take what they are sent")
+    add = _verb(notify, "add", "notify:add", "tell a webhook or a mail address of events from now on")
+    add.add_argument("name", metavar="NAME", help="what you call it")
+    add.add_argument("address", metavar="ADDRESS", help="https://host/path, or name@host")
+    change = _verb(notify, "set", "notify:set_", "change what a destination is told of, or where it is")
+    change.add_argument("name", metavar="NAME", help="which")
+    change.add_argument("--address", metavar="ADDRESS", help="another address of the same kind")
+    for verb in (add, change):
+        verb.add_argument(
+            "--events", metavar="KINDS", help="in quotes, such as 'environment.health *.failed'; * is all"
+        )
+        verb.add_argument("--level", choices=("info", "warning", "error"), help="the least that is told")
+        verb.add_argument("--secret", metavar="TEXT", help="signs what a webhook is sent; - reads standard input")
+        verb.add_argument("--sign", action="store_true", help="make a secret and print it, this once")
+    for name, on, text in (("on", True, "tell it again from now on"), ("off", False, "tell it nothing until it is on")):
+        verb = _verb(notify, name, "notify:turn", text)
+        verb.set_defaults(on=on)
+        verb.add_argument("name", metavar="NAME", help="which")
+    test = _verb(notify, "test", "notify:test", "send a test now and say what became of it")
+    retry = _verb(notify, "retry", "notify:retry", "try again what was given up")
+    remove = _verb(notify, "remove", "notify:remove", "forget a destination, and what it was told")
+    for verb in (test, retry, remove):
+        verb.add_argument("name", metavar="NAME", help="which")
+    _yes(remove)
+    log = _verb(notify, "log", "notify:log", "what destinations were told, oldest first")
+    log.add_argument("--destination", metavar="NAME", help="only this one")
+    log.add_argument("--failed", action="store_true", help="only what was given up")
+    count = number("a number of notifications", 1, 10_000)
+    log.add_argument("--limit", type=count, default=30, metavar="N", help="how many (default 30)")
+
+
+def _schedule(verbs: Verbs[Parser]) -> None:
+    schedule = _group(verbs, "schedule", "jobs that run by the clock")
+    _verb(schedule, "list", "schedule:list_", "what each does, when it runs, what became of the last run")
+    run = _verb(schedule, "run", "schedule:run", "run a job now, besides its own times")
+    on = _verb(schedule, "on", "schedule:turn", "run a job by the clock again, from its next time on")
+    off = _verb(schedule, "off", "schedule:turn", "run a job no more until it is on again, also after a restart")
+    on.set_defaults(on=True)
+    off.set_defaults(on=False)
+    change = _verb(schedule, "set", "schedule:set_", "run a job at other times")
+    for verb in (run, on, off, change):
+        verb.add_argument("name", metavar="NAME", help="which, as in the list")
+    change.add_argument(
+        "when", nargs="+", metavar="WHEN", help="such as daily at 03:10, every 5 minutes, cron 0 3 * * 1"
+    )
+    change.add_argument("--dry-run", action="store_true", help="print the next runs that means and do nothing")
 
 
 def _account(verbs: Verbs[Parser]) -> None:
