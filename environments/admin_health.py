@@ -10,7 +10,6 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, reverse
-from unfold.decorators import display
 
 from environments.actions import health
 from environments.health_overview import describe_period, health_of, health_of_all, history, overall
@@ -75,11 +74,9 @@ class HealthAdmin(ConsoleAdmin):
         "changes is kept here.",
     }
 
-    @display(description="Why")
     def why(self, row: Health) -> str:
         return ""
 
-    @display(description="Until")
     def until(self, row: Health) -> str:
         return ""
 
