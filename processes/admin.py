@@ -19,13 +19,16 @@ from events.console.filters import NeedsFilter, StateFilter, ValuesFilter
 from events.console.verbs import done
 from events.models import Event
 from processes.actions.logs import read_end
+from processes.actions.nodes import node_name
 from processes.actions.operations import request_cancel
+from processes.actions.ports import uses
 from processes.actions.traces import trace
 from processes.models import Node, Operation, PortLease, Process
 from processes.states import PROCESS_ACTIVE, OperationState, Origin, ProcessState
 
 _EVENTS = 20
 _LOG_LINES = 400
+STAGE_OWNERS = "environment/"  # their ports can be moved, on a page of the room above
 _SILENT_S = 20.0  # a daemon that has not written its heartbeat for so long is down
 
 
@@ -255,20 +258,41 @@ class PortLeaseAdmin(ConsoleAdmin):
     """Ports that are handed out."""
 
     plural = "Ports"
-    list_display = ("port", "owner", "node", "leased_at")
-    numbers = ("port", "leased_at")
-    minor = ("node",)
+    noun, nouns = "port", "ports"
+    list_display = ("state", "port", "owner", "held_by", "node", "leased_at", "move")
+    numbers = ("port", "leased_at", "move")
+    minor = ("held_by", "node", "leased_at")
     list_filter = ("node",)
     list_select_related = ("node",)
     search_fields = ("port", "owner")
     search_help_text = "Port or owner"
     ordering = ("port",)
-    live_on = "ports."
+    live_on = "ports. process."
+    live_every = 5
     empty = {
         "icon": "settings_ethernet",
         "title": "No port is handed out",
         "text": "Each stage of an environment gets a port of its own, which stays its own while it is stopped.",
     }
+
+    @display(description="State")
+    def state(self, lease: PortLease) -> str:
+        return ""
+
+    @display(description="Who listens")
+    def held_by(self, lease: PortLease) -> str:
+        return ""
+
+    @display(description="")
+    def move(self, lease: PortLease) -> str:
+        return ""
+
+    def prepare_rows(self, rows: list[Any]) -> None:
+        """Who listens, on this node: of another's ports this machine knows nothing."""
+        here = {use.lease.pk: use for use in uses([row for row in rows if row.node.name == node_name()])}
+        for lease in rows:
+            lease.use = here.get(lease.pk)
+            lease.of_stage = lease.owner.startswith(STAGE_OWNERS) and lease.use is not None
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None

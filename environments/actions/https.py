@@ -106,12 +106,13 @@ def renew(*, now: datetime | None = None) -> int:
     return renewed
 
 
-def overview() -> dict[str, Any]:
+def overview(only: Environment | None = None) -> dict[str, Any]:
     """The authority, and the environments that have a certificate: `{authority, environments}`; makes nothing."""
     from environments.drivers.authority import authority_file, facts_of
 
     authority = facts_of(authority_file(settings.GAIA.home.ca))
     live = Environment.objects.filter(state__in=ENVIRONMENT_ACTIVE).prefetch_related("stages")
+    live = live.filter(pk=only.pk) if only else live
     shown = []
     for environment in live:
         facts = facts_of(Path(environment.path) / TLS_FILES[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from django.conf import settings
@@ -30,10 +30,14 @@ MOST_FOUND = 100
 _ORDER = list(PortState)  # conflicts first
 
 
-def overview() -> list[dict[str, Any]]:
-    """Every port that is handed out on this node, with its stage and who listens there; conflicts first."""
-    node = ensure_node()
-    rows = list(PortLease.objects.filter(node=node).order_by("port"))
+def overview(owners: Collection[str] | None = None) -> list[dict[str, Any]]:
+    """Every port that is handed out on this node, with its stage and who listens there; conflicts first.
+
+    Args:
+        owners: only the ports of these.
+    """
+    rows = list(PortLease.objects.filter(node=ensure_node()).order_by("port"))
+    rows = rows if owners is None else [row for row in rows if row.owner in owners]
     stages = {
         stage.owner: stage
         for stage in Stage.objects.filter(environment__state__in=ENVIRONMENT_ACTIVE).select_related(
