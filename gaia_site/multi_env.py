@@ -24,7 +24,7 @@ def status() -> dict[str, Any]:
         "totals": {
             "environments": len(environments),
             "stages": sum(len(environment["stages"]) for environment in environments),
-            "sessions": sum(len(group["sessions"]) for group in groups),
+            "sessions": sum(len(group["sessions"]) - group["foreign"] for group in groups),
         },
         "directories": [without_stages(environment) for environment in environments],
         "environments": [stage for environment in environments for stage in environment["stages"]],
@@ -69,7 +69,8 @@ def problems(looked: list[dict[str, Any]] | None = None) -> list[str]:
     for one in health_of_all() if looked is None else looked:
         failed = [each for each in one["findings"] if each["verdict"] == Verdict.FAILED]
         found += [each["what"] for each in failed if each["key"].partition("/")[0] not in _SEEN_LIVE]
-    found += [f"session {one['name']}: its program has ended" for one in sessions_overview(state="exited")]
+    ended = [one for one in sessions_overview(state="exited") if one["origin"] != "foreign"]
+    found += [f"session {one['name']}: its program has ended" for one in ended]
     found += [f"session {one['name']} is {one['state']}: {one['problem']}" for one in missing_overview(fleet())]
     return [*found, f"the fleet file: {mistake}"] if (mistake := fleet_problem()) else found
 

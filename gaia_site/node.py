@@ -21,6 +21,7 @@ from processes.models import Node, Process
 from processes.rotation import Rotation
 from processes.states import EnvironmentBase
 from sessions import reconcile as sessions
+from sessions.others import Lookout
 
 WEB = "gaia/web"
 JOBS = "gaia/jobs"
@@ -34,6 +35,7 @@ def loops(node: Node) -> list[Loop]:
     return [
         Loop("platform", 0.5, Platform(node).keep, on_change=True),
         Loop("sessions", 1.0, sessions.look),
+        Loop("sessions of others", 1.5, Lookout().look),
         Loop("stages", 1.0, lambda: environments.look_at_stages(node)),
         Loop("git", 5.0, environments.look_at_git),
         Loop("logs", 10.0, Rotation(node).turn),

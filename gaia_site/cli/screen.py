@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from gaia_site.cli.pictures import SHIELD, icon, moved, totals
+from gaia_site.cli.pictures import FOREIGN, SHIELD, icon, is_foreign, moved, totals
 
 _STAGES = ("dev", "qa", "staging")
 
@@ -21,7 +21,7 @@ def draw(status: dict[str, Any], *, width: int, height: int) -> list[str]:
     lines += _environments(status)
     for group in status["groups"]:
         if group["sessions"] or group["expected"]:
-            count = max(group["expected"], len(group["sessions"]))
+            count = max(group["expected"], len(group["sessions"]) - group["foreign"])
             lines += ["", f"{group['label']}  {group['running']}/{count} running"]
             lines += _columns([_session(one) for one in group["sessions"]], width)
     if len(lines) > height:
@@ -47,7 +47,8 @@ def _environments(status: dict[str, Any]) -> list[str]:
 
 def _session(one: dict[str, Any]) -> tuple[str, int]:
     """Its text, and how many columns that takes: colours take none."""
-    name = f"{one['name']} {SHIELD}" if one["protected"] else one["name"]
+    mark = FOREIGN if is_foreign(one) else SHIELD if one["protected"] else ""
+    name = f"{one['name']} {mark}".rstrip()
     return f"{icon(one['state'])} {name}", len(name) + 2
 
 

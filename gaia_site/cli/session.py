@@ -106,6 +106,50 @@ def create(arguments: Namespace) -> int:
     return 0
 
 
+def adopt(arguments: Namespace) -> int:
+    """Work with a session that GAIA did not start. Returns: the exit code."""
+    ready()
+    from environments.actions.stages import find_environment
+    from sessions.actions import adoption
+    from sessions.overview import describe
+
+    found = adoption.find_foreign(arguments.name, socket=_socket(arguments))
+    session = adoption.adopt(
+        found,
+        name=arguments.name_here,
+        group=arguments.group,
+        provider=arguments.provider,
+        role=arguments.role,
+        environment=find_environment(arguments.environment) if arguments.environment else None,
+    )
+    if arguments.json:
+        print(json.dumps(describe(session)))
+    else:
+        print(f"Session {session.name} is adopted: GAIA can type into it, and end it when you say so.")
+        print(f"  Attach: gaia attach {session.name}\n  Let it go: gaia session release {session.name}")
+        for note in filter(None, (session.reason, session.problem)):
+            print("\n".join(pictures.wrapped("  ", note)))
+    return 0
+
+
+def release(arguments: Namespace) -> int:
+    """Let an adopted session go. Returns: the exit code."""
+    ready()
+    from sessions.actions import adoption, control
+    from sessions.overview import describe
+
+    session = adoption.release(control.find(arguments.name, socket=_socket(arguments)))
+    told = f"Session {session.name} is let go: GAIA only looks at it."
+    print(json.dumps(describe(session)) if arguments.json else told)
+    return 0
+
+
+def _socket(arguments: Namespace) -> str:
+    """As it was typed: a name of a server, or a path, from where one stands."""
+    given: str = os.path.expanduser(arguments.socket)
+    return os.path.normpath(called_from() / given) if "/" in given else given
+
+
 def destroy(arguments: Namespace) -> int:
     """End sessions by name. Returns: the exit code."""
     look_at_sessions()
@@ -151,7 +195,9 @@ def capture(arguments: Namespace) -> int:
     ready()
     from sessions.actions import control
 
-    text = control.capture(control.find(arguments.name), lines=arguments.lines, ansi=arguments.ansi)
+    text = control.capture(
+        control.find(arguments.name, socket=_socket(arguments)), lines=arguments.lines, ansi=arguments.ansi
+    )
     print(json.dumps({"text": text}) if arguments.json else text)
     return 0
 
@@ -160,11 +206,9 @@ def attach(arguments: Namespace) -> int:
     """Give this terminal to tmux, attached to a session; with --json, say how that is done. Returns: the exit code."""
     ready()
     from sessions.actions import control
-    from sessions.server import tmux_server
 
     session = control.find(arguments.name)
-    # by number: somebody may have renamed it in tmux
-    argv = tmux_server().passthrough_argv(["attach-session", "-t", control.pane_of(session).session_id])
+    argv = control.attach_argv(session)
     if arguments.json:
         print(json.dumps({"session": session.name, "argv": argv}))
         return 0

@@ -24,10 +24,11 @@ def look_at_sessions() -> None:
     """`look_now` for sessions only."""
     ready()
     from gaia_site import platform
-    from sessions import reconcile
+    from sessions import others, reconcile
 
     if not platform.daemon_runs():
         reconcile.look()
+        others.look()
 
 
 def look_at_environments() -> None:
