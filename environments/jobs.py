@@ -8,7 +8,7 @@ from contextlib import suppress
 from django.conf import settings
 
 from common.errors import Conflict
-from environments.actions import backup_rounds, git, git_rounds, health, trash
+from environments.actions import backup_rounds, git, git_rounds, health, https, trash
 from environments.states import Verdict
 from events.actor import acting_as
 from processes.models import Operation
@@ -19,6 +19,12 @@ def purge() -> int:
     """Remove checkouts whose days in the trash are over; how many there were."""
     with acting_as("jobs:purge-trash"):
         return trash.purge()
+
+
+def renew_certificates() -> int:
+    """Renew certificates of environments that end within 30 days; how many there were."""
+    with acting_as("jobs:renew-certificates"):
+        return https.renew()
 
 
 def look_at_health() -> int:

@@ -74,6 +74,11 @@ SCHEDULES: dict[str, BuiltIn] = {
         "does": "Deletes local branches of environments whose commits the hub's default branch has.",
         "schedule_type": Schedule.MONTHLY,
     },
+    "renew-certificates": {
+        "func": "environments.jobs.renew_certificates",
+        "does": "Renews the HTTPS certificates of environments that end within 30 days.",
+        "schedule_type": Schedule.DAILY,
+    },
     "forget-old": {
         "func": "gaia_site.jobs.forget_old",
         "does": "Forgets what has been over for longer than jobs.keep_days: rows of lists, never anybody's work.",

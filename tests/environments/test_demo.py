@@ -31,6 +31,7 @@ def test_a_real_repository_with_history(tmp_path: Path) -> None:
     assert path == tmp_path / "demo" / "demo"
     assert git(path, "log", "--format=%s", "--reverse").splitlines() == [
         "Say what this is", "Answer /health", "Keep notes in SQLite", "Test the store", "Tell GAIA how to run a stage",
+        "Serve HTTPS where there is a certificate",
     ]  # fmt: skip
     assert git(path, "status", "--porcelain") == ""
     tests = subprocess.run([sys.executable, "-m", "unittest"], cwd=path, capture_output=True, text=True, check=False)
