@@ -276,17 +276,6 @@ def _sessions(verbs: Verbs[Parser]) -> None:
     release = _verb(session, "release", "session:release", "let an adopted session go; it runs on")
     _completed_by(release.add_argument("name", metavar="NAME", help="which"), SESSION)
     _socket(release)
-    adopt = _verb(session, "adopt", "session:adopt", "work with a session that GAIA did not start")
-    _completed_by(adopt.add_argument("name", metavar="NAME", help="which, as gaia session list has it"), SESSION)
-    _socket(adopt)
-    adopt.add_argument("--as", dest="name_here", default="", metavar="NAME", help="what GAIA shall call it")
-    adopt.add_argument("--group", default="", help="group it is listed in (default: the one its name is like)")
-    adopt.add_argument("--provider", default="", help="whose agent runs there (default: the one its name is like)")
-    adopt.add_argument("--role", default="", help="one word for what it does")
-    adopt.add_argument("--environment", default="", help="it works in (default: where its directory is)")
-    release = _verb(session, "release", "session:release", "let an adopted session go; it runs on")
-    _completed_by(release.add_argument("name", metavar="NAME", help="which"), SESSION)
-    _socket(release)
     destroy = _verb(session, "destroy", "session:destroy", "end sessions by name")
     _completed_by(destroy.add_argument("names", nargs="+", metavar="NAME", help="which"), SESSION)
     send = _verb(session, "send", "session:send", "type text into a session")
@@ -297,7 +286,6 @@ def _sessions(verbs: Verbs[Parser]) -> None:
     capture = _verb(session, "capture", "session:capture", "print a session's screen")
     _completed_by(capture.add_argument("name", metavar="NAME", help="which"), SESSION)
     _socket(capture)
-    _socket(capture)
     lines = number("a number of lines", 0, 50_000)
     capture.add_argument("--lines", type=lines, default=0, metavar="N", help="scrollback lines to add")
     capture.add_argument("--ansi", action="store_true", help="keep colours")
@@ -305,10 +293,6 @@ def _sessions(verbs: Verbs[Parser]) -> None:
     _completed_by(attach.add_argument("name", metavar="NAME", help="which; Ctrl-b d detaches"), SESSION)
     tmux = _verb(verbs, "tmux", "session:tmux", "tmux on GAIA's own socket", json=False)
     tmux.add_argument("words", nargs=argparse.REMAINDER, metavar="ARGS", help="as for tmux, such as ls")
-
-
-def _socket(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--socket", default="", help="of its tmux server, a path or its last part, such as default")
 
 
 def _socket(parser: argparse.ArgumentParser) -> None:
