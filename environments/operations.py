@@ -12,7 +12,7 @@ from django.db import connection
 
 from common.errors import Cancelled, Conflict, GaiaError, InvalidInput, NotFound, Refused, Unavailable
 from environments import reconcile
-from environments.actions import measured, record
+from environments.actions import health, measured, record
 from environments.actions.exclusive import project_lock
 from environments.actions.furnishing import layout_of
 from environments.actions.removal import remove
@@ -64,6 +64,8 @@ def set_up(
         result |= _follow(registered, state, [each for each in built if each.error is None and not each.created])
         well = [environment.pk for environment in environments if environment.name not in failed]
         reconcile.refresh_git(list(Environment.objects.filter(pk__in=well).select_related("project", "git")))
+        made = [each for each in environments if each.pk in well]
+        health.monitor(made, confirmations=settings.GAIA["health.confirmations"])
         result["exported"] = measured.export()
         result |= {
             "project": project,
