@@ -44,8 +44,10 @@ def _become(name: str, path: Path, hub: Path, output: int) -> NoReturn:
     except BaseException:
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        os._exit(code)
+        try:
+            sys.stdout.flush()
+        finally:
+            os._exit(code)
 
 
 def do(name: str, path: Path, hub: Path) -> None:
