@@ -199,7 +199,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/api/",
     "COMPONENT_SPLIT_REQUEST": True,
-    "ENUM_NAME_OVERRIDES": {"HealthVerdictEnum": "environments.states.Verdict"},
+    "ENUM_NAME_OVERRIDES": {
+        "BackupStateEnum": "environments.states.BackupState",
+        "HealthVerdictEnum": "environments.states.Verdict",
+    },
 }
 
 # Short, idempotent jobs only. retry counts from delivery into the internal queue, so that queue stays as short
