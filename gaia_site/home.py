@@ -54,23 +54,31 @@ class Home:
         sessions = [session for group in shown for session in group["sessions"]]
         return {
             "groups": shown,
-            "total": len(sessions),
+            "total": sum(not one["foreign"] for one in sessions),
             "expected": len(loaded.sessions),
             "legend": _legend(sessions),
         }
 
 
 def _group(group: dict[str, Any]) -> dict[str, Any]:
-    sessions = [{**session, "shape": _shape(session), "told": _told(session)} for session in group["sessions"]]
-    running = group["running"]
-    count = f"{running} running" if running == len(sessions) else f"{running} of {len(sessions)}"
+    sessions = [{**session, **_marks(session)} for session in group["sessions"]]
+    running, others = group["running"], group["foreign"]
+    count = f"{running} running" if running == len(sessions) - others else f"{running} of {len(sessions) - others}"
+    if others:
+        count = f"{count}, {others} not GAIA's" if len(sessions) > others else f"{others} not GAIA's"
     return {**group, "sessions": sessions, "count": count}
 
 
+def _marks(session: dict[str, Any]) -> dict[str, Any]:
+    return {"foreign": session["origin"] == "foreign", "shape": _shape(session), "told": _told(session)}
+
+
 def _shape(session: dict[str, Any]) -> str:
-    """A shield for protected ones, a prompt for shells; only what runs is drawn differently."""
+    """A diamond for those not GAIA's, a shield for protected ones, a prompt for shells; only for what runs."""
     if session["state"] != "running":
         return ""
+    if session["origin"] == "foreign":
+        return "foreign"
     if session["protected"]:
         return "protected"
     return "shell" if session["runs"] == "shell" else ""
@@ -78,9 +86,13 @@ def _shape(session: dict[str, Any]) -> str:
 
 def _told(session: dict[str, Any]) -> str:
     words = [f"{session['name']}: {session['state']}"]
+    if session["origin"] != "gaia":
+        words.append("not GAIA's" if session["origin"] == "foreign" else "adopted")
     if session["protected"]:
         words.append("protected")
-    if session["runs"] == "shell":
+    if session["runs"] == "other":
+        words.append(session["reason"] or session["command"])
+    elif session["runs"] == "shell":
         words.append(f"shell ({session['reason']})" if session["reason"] else "shell")
     else:
         words.append(session["provider"])
@@ -89,13 +101,18 @@ def _told(session: dict[str, Any]) -> str:
 
 def _legend(sessions: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """How many there are of each sign; one that runs may count twice, as protected and as a shell."""
+    foreign = sum(one["foreign"] for one in sessions)
+    sessions = [one for one in sessions if not one["foreign"]]
     running = [one for one in sessions if one["state"] == "running"]
+    astray = [one["runs"] for one in running if one["reason"]]
     counted = [
         ("running", "", "running", len(running)),
         ("running", "protected", "protected", sum(one["protected"] for one in running)),
-        ("running", "shell", "in a shell, for want of an agent", sum(bool(one["reason"]) for one in running)),
+        ("running", "shell", "in a shell, for want of an agent", astray.count("shell")),
+        ("running", "", "not running what they should", astray.count("other")),
         ("starting", "", "starting", sum(one["state"] == "starting" for one in sessions)),
         ("exited", "", "ended", sum(one["state"] == "exited" for one in sessions)),
+        ("running", "foreign", "not GAIA's", foreign),
     ]
     return [
         {"state": state, "shape": shape, "word": word, "count": count} for state, shape, word, count in counted if count

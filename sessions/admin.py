@@ -16,12 +16,11 @@ from events.console.admin import ConsoleAdmin
 from events.console.filters import NeedsFilter, StateFilter, ValuesFilter
 from events.console.verbs import done
 from events.models import Event
-from sessions.actions import control, start
+from sessions.actions import adoption, control, start
 from sessions.configured import providers
 from sessions.forms import NewSessionForm
 from sessions.models import Session
-from sessions.overview import sessions_overview
-from sessions.states import SESSION_ACTIVE, SESSION_TERMINAL, Runs, SessionState
+from sessions.states import SESSION_ACTIVE, SESSION_TERMINAL, Origin, Runs, SessionState
 
 LIST = "admin:gaia_sessions_session_changelist"
 KEYS = (("Enter", "Enter"), ("Escape", "Esc"), ("C-c", "Ctrl-C"), ("Up", "↑"), ("Down", "↓"), ("Tab", "Tab"))
@@ -62,23 +61,30 @@ class RunsFilter(ValuesFilter):
         return {str(value): str(value) for value in Runs}
 
 
+class OriginFilter(ValuesFilter):
+    title, parameter_name = "whose", "origin"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(value, str(label)) for value, label in Origin.choices]  # all of them, without asking the database
+
+
 class EndedFilter(NeedsFilter):
     def of_those(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(state=SessionState.EXITED)
+        return queryset.filter(state=SessionState.EXITED).exclude(origin=Origin.FOREIGN)
 
 
 @admin.register(Session)
 class SessionAdmin(ConsoleAdmin):
-    """tmux sessions that GAIA started."""
+    """tmux sessions: GAIA's, and those of others that it sees or has adopted."""
 
     plural = "Sessions"
     list_display = ("state", "name", "group", "provider", "shown_runs", "environment", "command", "last_output")
     minor = ("group", "environment", "command")
     extra = ("provider",)
     numbers = ("last_output",)
-    list_filter = (SessionStateFilter, EndedFilter, GroupFilter, ProviderFilter, RunsFilter)
+    list_filter = (SessionStateFilter, EndedFilter, GroupFilter, ProviderFilter, RunsFilter, OriginFilter)
     list_select_related = ("environment",)
-    search_fields = ("name", "role", "provider", "cwd")
+    search_fields = ("name", "tmux_name", "role", "provider", "cwd")
     search_help_text = "Name, role, provider, directory"
     list_buttons_template = "gaia/sessions/buttons.html"
     detail_template = "gaia/sessions/detail.html"
@@ -115,6 +121,8 @@ class SessionAdmin(ConsoleAdmin):
             self.verb("<int:pk>/send/", self.send_view, name="send"),
             self.verb("<int:pk>/key/", self.key_view, name="key"),
             self.verb("<int:pk>/stop/", self.stop_view, name="stop"),
+            self.verb("<int:pk>/adopt/", self.adopt_view, name="adopt"),
+            self.verb("<int:pk>/release/", self.release_view, name="release"),
             self.verb("<int:pk>/again/", self.again_view, name="again"),
             *super().get_urls(),
         ]
@@ -127,9 +135,9 @@ class SessionAdmin(ConsoleAdmin):
             "group_label": group,
             "keys": KEYS,
             "attach_command": f"gaia attach {row.name}",
-            "in_fleet": any(one.name == row.name for one in loaded.sessions),
+            "in_fleet": row.origin == Origin.GAIA and any(one.name == row.name for one in loaded.sessions),
             "events": lambda: Event.objects.filter(subject=row.key)[:_EVENTS],
-            "successor": lambda: Session.objects.live().filter(name=row.name).first(),
+            "successor": lambda: Session.objects.live().managed().filter(name=row.name).first(),
         }
 
     def start_view(self, request: HttpRequest) -> HttpResponse:
@@ -141,7 +149,7 @@ class SessionAdmin(ConsoleAdmin):
                 return done(request, told_of(started), back=reverse(LIST))
             except GaiaError as raised:
                 error = raised
-        live = {session["name"] for session in sessions_overview()}
+        live = set(Session.objects.live().managed().values_list("name", flat=True))
         groups = _groups(lambda name: name not in live)
         context = {
             "title": "Start",
@@ -156,7 +164,7 @@ class SessionAdmin(ConsoleAdmin):
         if request.method == "POST":
             names = start.stop_fleet(group=request.POST.get("group") or None)
             return done(request, f"{len(names)} sessions were stopped.", back=reverse(LIST))
-        live = {session["name"] for session in sessions_overview()}
+        live = set(Session.objects.live().own().values_list("name", flat=True))
         groups = _groups(lambda name: name in live)
         context = {"title": "Stop", "groups": groups, "count": sum(len(group["names"]) for group in groups)}
         return self.page(request, "gaia/sessions/stop.html", context)
@@ -193,6 +201,16 @@ class SessionAdmin(ConsoleAdmin):
         session = self.find(request, pk)
         control.stop([session])
         return done(request, f"Session {session.name} was stopped.", back=_page_of(session))
+
+    def adopt_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Work with a session that GAIA did not start."""
+        session = adoption.adopt(self.find(request, pk))
+        return done(request, f"Session {session.name} is adopted.", back=_page_of(session))
+
+    def release_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Only look at an adopted session again."""
+        session = adoption.release(self.find(request, pk))
+        return done(request, f"Session {session.name} is let go.", back=_page_of(session))
 
     def again_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Start one of the fleet's sessions that has ended; it gets a page of its own."""
