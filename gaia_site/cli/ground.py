@@ -27,6 +27,19 @@ def ready(*, console: bool = False) -> None:
 
     Raises: InvalidInput for mistakes in the settings, Unavailable when the home or the database cannot be used.
     """
+    load(console=console)
+    _require_same_database()
+    _migrate()
+    from events.actor import act_as, os_user_actor
+
+    act_as(os_user_actor())
+
+
+def load(*, console: bool = False) -> None:
+    """Load Django and leave the database alone: for verbs that work when that is what is broken.
+
+    Raises: InvalidInput for mistakes in the settings, Unavailable when the home cannot be used.
+    """
     home = gaia_home()
     try:
         home.ensure()
@@ -44,11 +57,6 @@ def ready(*, console: bool = False) -> None:
             fix="\n".join(dict.fromkeys(problem.hint for problem in problems)),
         )
     _load_django(console)
-    _require_same_database()
-    _migrate()
-    from events.actor import act_as, os_user_actor
-
-    act_as(os_user_actor())
 
 
 def _load_django(console: bool) -> None:
