@@ -19,6 +19,7 @@ from events.console.verbs import done
 from events.forms import ChangeDestinationForm, NewDestinationForm
 from events.models import Destination, Event, Notification
 from events.notifications import deliveries, destinations
+from events.notifications.delivery import waiting_for
 from events.states import NotificationState
 
 LIST = "admin:events_destination_changelist"
@@ -110,6 +111,7 @@ class DestinationAdmin(ConsoleAdmin):
             "notifications": lambda: _shown(
                 row.notifications.select_related("destination", "event").order_by("-event_id")[:_RECENT]
             ),
+            "problem": lambda: _problem_of(row),
             "events": lambda: Event.objects.filter(subject=destinations.key_of(row))[:_RECENT],
         }
 
@@ -246,6 +248,12 @@ class NotificationAdmin(ConsoleAdmin):
         deliveries.retry(notification)
         told = f"{notification.destination.name} will be told again."
         return done(request, told, back=reverse("admin:events_notification_changelist"))
+
+
+def _problem_of(destination: Destination) -> str:
+    """Why the first of its queue was not taken."""
+    told = waiting_for(destination).exclude(problem="").order_by("event_id").values_list("problem", flat=True)
+    return told.first() or ""
 
 
 def _shown(rows: Any) -> list[Any]:

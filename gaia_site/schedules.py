@@ -29,7 +29,7 @@ class BuiltIn(TypedDict):
     cron: NotRequired[str]
     """For `Schedule.CRON`"""
     at: NotRequired[str]
-    """Time of day of the first run, `03:10`; without it that is at once"""
+    """Time of day of the first run, `03:10`, of a weekly one on a Sunday, of a monthly one on the 1st; else at once"""
 
 
 SCHEDULES: dict[str, BuiltIn] = {
@@ -68,11 +68,13 @@ SCHEDULES: dict[str, BuiltIn] = {
         "func": "environments.jobs.weekly_sync",
         "does": "Fetches every source; merges into no branch unless environments.weekly_sync_merges says so.",
         "schedule_type": Schedule.WEEKLY,
+        "at": "04:00",
     },
     "monthly-clean": {
         "func": "environments.jobs.monthly_clean",
         "does": "Deletes local branches of environments whose commits the hub's default branch has.",
         "schedule_type": Schedule.MONTHLY,
+        "at": "04:30",
     },
     "renew-certificates": {
         "func": "environments.jobs.renew_certificates",
@@ -96,7 +98,7 @@ def ensure_schedules() -> None:
             continue
         when = {key: value for key, value in built_in.items() if key not in {"does", "at"}}
         if "at" in built_in:
-            when["next_run"] = timetable.at_time(built_in["at"])
+            when["next_run"] = timetable.first_run(built_in["schedule_type"], built_in["at"])
         with log.atomic():
             Schedule.objects.create(name=name, **when)
             log.emit("schedule.created", subject=f"schedule/{name}", message=f"Schedule {name} was set up")

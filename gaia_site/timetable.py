@@ -113,9 +113,10 @@ def next_after(schedule: Schedule, now: datetime | None = None) -> datetime:
     return timezone.localtime(max(run, now))
 
 
-def at_time(text: str, now: datetime | None = None) -> datetime:
-    """The next moment at which it is `HH:MM`."""
-    return parse(f"daily at {text}", now).first
+def first_run(schedule_type: str, at: str, now: datetime | None = None) -> datetime:
+    """The next moment at which it is `HH:MM`; of what is weekly on a Sunday, of what is monthly on the 1st."""
+    rhythm = {Schedule.WEEKLY: "weekly", Schedule.MONTHLY: "monthly"}.get(schedule_type, "daily")
+    return parse(f"{rhythm} at {at}", now).first
 
 
 def _every(found: re.Match[str], now: datetime) -> When:

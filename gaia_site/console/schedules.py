@@ -40,9 +40,10 @@ class ScheduleAdmin(ConsoleAdmin):
     """django-q2's schedules."""
 
     plural = "Jobs"
+    noun, nouns = "job", "jobs"  # django-q2 calls them scheduled tasks
     list_display = ("state", "name", "does", "when", "next", "last", "took", "verbs")
     minor = ("does", "took")
-    extra = ("when", "last")
+    extra = ("when", "last", "verbs")
     numbers = ("next", "last", "took")
     search_fields = ("name", "func")
     search_help_text = "Name"

@@ -43,6 +43,12 @@ PAGES = {
     "password": "/admin/password_change/",
     "events": "/admin/events/event/",
     "event": "/admin/events/event/1/change/",
+    "notifications": "/admin/events/notification/",
+    "destinations": "/admin/events/destination/",
+    "destination-new": "/admin/events/destination/new/",
+    "jobs": "/admin/django_q/schedule/",
+    "job": "/admin/django_q/schedule/1/change/",
+    "job-when": "/admin/django_q/schedule/1/when/",
     "nothing-found": "/admin/gaia_sessions/session/?q=nobody",
 }
 

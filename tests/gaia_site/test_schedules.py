@@ -382,3 +382,14 @@ def test_the_page_of_one_shows_its_last_runs(console: Client, made: None) -> Non
     page = console.get(f"{JOBS}{trash().pk}/change/").content.decode()
     assert page.count('data-key="run-') == 10
     assert page.count("<dt>then</dt>") == 2
+
+
+def test_first_runs_are_at_night(acting: str) -> None:
+    ensure_schedules()
+    told = {name: words(scheduling.find(name)) for name in ("weekly-sync", "monthly-clean", "forget-old")}
+    assert told == {
+        "weekly-sync": "weekly on Sunday at 04:00",
+        "monthly-clean": "monthly on 1 at 04:30",
+        "forget-old": "monthly on 1 at 05:00",
+    }
+    assert timetable.first_run(Schedule.DAILY, "03:10", NOW) == datetime(2030, 5, 16, 3, 10, tzinfo=UTC)
