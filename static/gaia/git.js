@@ -11,6 +11,10 @@ export function start() {
     send(form, event.submitter);
   }, true);
   if (document.querySelector("[data-file]")) startDiff();
+  const stale = document.querySelector("[data-stale]");
+  if (stale) document.addEventListener("gaia:event", ({ detail: { kind, subject } }) => {
+    if (subject === stale.dataset.stale && /^(git\.|environment\.git)/.test(kind)) stale.hidden = false;
+  });
 }
 
 /** Do the verb, tell what became of it, fetch what changed. */

@@ -65,6 +65,7 @@ def look_everywhere(page: Page, name: str, pictures: Path, combinations: Any = S
     """In several sizes and themes: nothing breaks out, nothing is barred to anybody."""
     for size, theme in combinations:
         look_like(page, size, theme)
+        page.wait_for_timeout(150)  # the navigation has slid away
         page.screenshot(path=pictures / f"{name}-{size}-{theme}.png", full_page=True)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{size} scrolls sideways"
         assert serious(page) == [], f"{size} {theme}"
@@ -86,6 +87,7 @@ def test_a_diff_that_people_like_to_read(work: Any, visit: Callable[..., Visit],
     added = page.locator("#file-5 .d-added", has_text="PAGE = 50")
     assert added.locator(".d-s").inner_text() == "+"
     assert page.locator("#file-1 .d-removed .d-x").first.inner_text() == "200", "what changed within a line is marked"
+    page.screenshot(path=pictures / "diff.png")
     look_everywhere(page, "diff", pictures, EVERY)
 
 
@@ -130,8 +132,8 @@ def test_verbs_and_snapshots(demo: Demo, work: Any, visit: Callable[..., Visit],
     """Last: what the others look at is thrown away, and brought back."""
     path = Path(work["path"])
     page = visit().go(page_of(work))
-    look_everywhere(page, "git-panel", pictures)
     page.get_by_text("Branches, rebase, reset, clean").click()
+    look_everywhere(page, "git-panel", pictures)
     page.get_by_role("button", name="Clean…").click()
     question = page.get_by_role("dialog")
     expect(question).to_contain_text("They are kept in a snapshot")
@@ -151,6 +153,13 @@ def test_verbs_and_snapshots(demo: Demo, work: Any, visit: Callable[..., Visit],
     page.get_by_placeholder("What was done, in a few words").fill("Pages of notes")
     page.get_by_role("button", name="Commit", exact=True).click()
     expect(page.get_by_role("heading", name="Nothing was changed")).to_be_visible()
+    page.reload()
+    expect(page.locator("#live-sign[data-state=live]")).to_be_visible()
+    (path / "later.txt").write_text("meanwhile\n")
+    page.get_by_role("link", name="Read it again").click()
+    expect(page.locator("#untracked")).to_contain_text("later.txt")
+    (path / "later.txt").unlink()
+    page.reload()
     look_everywhere(page, "diff-empty", pictures)
     page.get_by_role("link", name="What the branch has").click()
     expect(page.locator("[data-file]")).to_have_count(7)
