@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 
 from common.errors import Conflict, GaiaError, InvalidInput
-from environments.actions import measured, serving, trust
+from environments.actions import serving, trust
 from environments.actions.changing import restarted, while_stopped
 from environments.actions.furnishing import furnish
 from environments.drivers.launching import TLS_FILES, asks_for_https
@@ -53,7 +53,6 @@ def switch(chosen: Sequence[Stage], on: bool) -> list[Stage]:
         for stage in changing:
             serving.record_https(stage, on, "from its next start on")
         furnish(environment)
-    measured.export()
     return changing
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from environments.actions import measured
 from environments.drivers.health import ANSWER_S, answers
 from environments.drivers.launching import TLS_FILES, TLS_PLACE, require_inside
 from environments.drivers.partial import cannot_write
@@ -45,6 +46,7 @@ def record_https(stage: Stage, on: bool, how: str) -> bool:
                 message=f"{called} serves {'HTTPS' if on else 'plain HTTP'}, {how}",
             )
     stage.https = on
+    measured.export()
     return bool(changed)
 
 

@@ -120,6 +120,11 @@ def ensure_certificate(directory: Path, place: Path, environment: str, *, now: d
     """
     moment = now or datetime.now(UTC)
     authority, _ = ensure_authority(directory, now=moment)
+    with file_lock(directory / "certificates.lock", timeout=_LOCK_PATIENCE_S, what="the certificates"):
+        return _ensure_certificate(authority, place, environment, moment)
+
+
+def _ensure_certificate(authority: Authority, place: Path, environment: str, moment: datetime) -> list[str]:
     names = names_of(environment)
     key = _read_key(place / "key.pem")
     certificate = _read_certificate(place / "cert.pem")

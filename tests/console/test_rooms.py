@@ -76,7 +76,7 @@ def test_environments_show_git_stages_and_sessions(console: Client) -> None:
     page = console.get("/admin/environments/environment/").content.decode()
     assert "↑1" in page
     assert "↑2" in page
-    assert "http://127.0.0.1:8081" in page
+    assert "http://localhost:8081" in page
     detail = console.get(f"/admin/environments/environment/{two.pk}/change/").content.decode()
     assert "ended by itself, code 1" in detail
     assert "worker0" not in detail

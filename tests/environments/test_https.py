@@ -118,6 +118,8 @@ def test_by_hand_once_there_are_certificates(secure: Place) -> None:
     look_at_stages(ensure_node())
     stage = secure.stage(1, "qa")
     assert stage.https, "what a script did is what its operator wants"
+    exported = json.loads((settings.GAIA.home.data / "environments.json").read_text())
+    assert exported["environments"][0]["stages"]["qa"]["url"] == stage.url
     assert told("stage.https_on")[-1] == "Stage qa of shop-dev1 serves HTTPS, as its script was told"
     assert trusting(stage)[0] == 0
     assert "already running: https://" in script(stage, "launch.sh", "qa").stdout

@@ -201,6 +201,14 @@ def test_many_at_once_make_one_authority(tmp_path: Path) -> None:
     assert len({authority.certificate.serial_number for authority, _ in done}) == 1
 
 
+def test_many_at_once_make_one_certificate(made: Made) -> None:
+    (made.place / "key.pem").unlink()
+    with ThreadPoolExecutor(8) as pool:
+        done = list(pool.map(lambda _: made.ensure(), range(16)))
+    assert sorted(filter(None, done)) == [["key.pem", "cert.pem"]]
+    assert made.ensure() == []
+
+
 @pytest.mark.parametrize("environment", ["shop-dev1", "Shop_2-dev1", "-x", "a" * 80, "é-dev1"])
 def test_whatever_an_environment_is_called(tmp_path: Path, environment: str) -> None:
     made = Made(tmp_path)
