@@ -82,6 +82,7 @@ def clean_branches(environment: Environment) -> Told:
     """
     project = environment.project
     spare = (*PROTECTED, project.default_branch, environment.branch)
+    _require_hub(project)
     return _do(environment, "clean --branches", lambda path: verbs.clean_branches(path, project.hub, spare=spare))
 
 
@@ -153,6 +154,7 @@ def push(environment: Environment, *, force: bool = False) -> Told:
     protected = {*PROTECTED, project.default_branch}
 
     def act(path: Path) -> Done:
+        _require_hub(project)
         done = verbs.push(path, protected=sorted(protected), force=force)
         try:
             if not says_publish(project.hub, project.default_branch):
@@ -317,8 +319,8 @@ def _do(environment: Environment, verb: str, act: Callable[[Path], Done]) -> Tol
 
 
 def _tell_trouble(environment: Environment, verb: str, error: GaiaError) -> None:
-    """Conflicts need a person, whoever asked for the verb; a refusal is only for who asked."""
-    if not isinstance(error, Conflicted) or not error.detail.get("in_progress"):
+    """New conflicts need a person, whoever asked for the verb; a refusal is only for who asked."""
+    if not isinstance(error, Conflicted) or not error.detail.get("new"):
         return
     with log.atomic():
         log.emit(

@@ -153,7 +153,7 @@ def check_outcome(look: Look, tried: Output, verb: str, snapshot: str) -> None:
     """Raise what a merge or rebase left to decide; one that git refused has changed nothing."""
     now = status(look.path)
     if now.conflicts:
-        raise conflicted(now, look.path, snapshot)
+        raise conflicted(now, look.path, snapshot, new=True)
     if tried.ok and "conflicts" not in tried.stderr:
         return
     if now.in_progress:
@@ -167,8 +167,15 @@ def check_outcome(look: Look, tried: Output, verb: str, snapshot: str) -> None:
     raise GitError(f"git {verb} failed", subcommand=verb, stderr=tried.stderr or tried.stdout, snapshot=snapshot)
 
 
-def conflicted(found: GitStatus, path: Path, snapshot: str, *, files: Sequence[str] = ()) -> Conflicted:
-    """The error for files that two sides changed, with what to do next."""
+def conflicted(
+    found: GitStatus, path: Path, snapshot: str, *, files: Sequence[str] = (), new: bool = False
+) -> Conflicted:
+    """The error for files that two sides changed, with what to do next.
+
+    Args:
+        files: only these; default all.
+        new: the verb has led to them; they did not wait there before.
+    """
     names = list(files or found.conflict_paths)
     listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     if found.in_progress:
@@ -183,6 +190,7 @@ def conflicted(found: GitStatus, path: Path, snapshot: str, *, files: Sequence[s
         files=names,
         in_progress=found.in_progress,
         snapshot=snapshot,
+        new=new,
     )
 
 

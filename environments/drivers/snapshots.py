@@ -114,7 +114,7 @@ def list_snapshots(hub: Path, name: str = "") -> list[Snapshot]:
     below = f"{SNAPSHOT_ROOT}{name}/" if name else SNAPSHOT_ROOT
     listed = bare(hub).run("for-each-ref", "--sort=-refname", f"--format={_FORMAT}%00", below).stdout
     found = [_read(record.lstrip("\n")) for record in listed.split("\0") if record.strip()]
-    return sorted(found, key=lambda snapshot: (snapshot.taken_at, snapshot.name), reverse=True)
+    return sorted(found, key=lambda snapshot: (snapshot.taken_at, len(snapshot.name), snapshot.name), reverse=True)
 
 
 def find_snapshot(hub: Path, name: str) -> Snapshot:
@@ -232,7 +232,7 @@ def _store(repository: Repository, hub: Path, name: str, commit: str, now: datet
         options = ("-q", "--porcelain", "--no-verify", f"--receive-pack={RECEIVE}", f"--force-with-lease={ref}:")
         wanted = ("push", *options, "--", hub, f"{commit}:{ref}")
         tried = run_patiently(repository, *wanted, timeout=SNAPSHOT_S, check=False)
-        if tried.ok and not _is_taken(tried):
+        if tried.ok:
             keep_large_files(repository.git_dir, hub)
             return full_name
         if not _is_taken(tried) and not is_overtaken(tried.stdout + tried.stderr):
@@ -241,8 +241,8 @@ def _store(repository: Repository, hub: Path, name: str, commit: str, now: datet
 
 
 def _is_taken(tried: Output) -> bool:
-    """Whether the name is another snapshot's already."""
-    return "stale info" in tried.stdout or "[up to date]" in tried.stdout
+    """Whether the name is another snapshot's already; the very same one twice within a second is one."""
+    return "stale info" in tried.stdout
 
 
 def _read(record: str) -> Snapshot:
