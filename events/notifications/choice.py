@@ -18,9 +18,14 @@ _LONGEST = 500
 
 def wants(destination: Destination, kind: str, level: str) -> bool:
     """Whether the destination is to be told of an event of this kind and level."""
-    if kind.startswith(OWN) or LEVELS.index(level) < LEVELS.index(destination.level):
+    if kind.startswith(OWN) or _weight(level) < _weight(destination.level):
         return False
     return any(fnmatchcase(kind, pattern) for pattern in destination.events.split())
+
+
+def _weight(level: str) -> int:
+    """An unknown level is told rather than lost."""
+    return LEVELS.index(level) if level in LEVELS else len(LEVELS)
 
 
 def check_patterns(text: str) -> str:

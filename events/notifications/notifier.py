@@ -6,11 +6,12 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import datetime
 from typing import Any
 
 from django.db import connections
-from django.db.models import Exists, F, OuterRef, Q, Subquery
+from django.db.models import BooleanField, ExpressionWrapper, F, Q, Subquery
 from django.utils import timezone
 
 from events.actor import acting_as, current_actor
@@ -44,10 +45,14 @@ class Notifier:
     def turn(self) -> None:
         """Look once. Returns at once; what is sent is sent aside."""
         now = self._clock()
-        for destination in pending(now):
-            queued = self._fan_out(destination, now)
-            if queued or destination.due:  # type: ignore[attr-defined]  # annotated
-                self._begin(destination)
+        with ExitStack() as each:  # one that fails does not keep the others from their turn, and is told all the same
+            for destination in reversed(pending(now)):
+                each.callback(self._look_at, destination, now)
+
+    def _look_at(self, destination: Any, now: datetime) -> None:
+        queued = self._fan_out(destination, now)
+        if queued or destination.due:
+            self._begin(destination)
 
     def wait(self) -> None:
         """Until everything begun has come to an end, and nothing more is begun."""
@@ -90,9 +95,11 @@ def pending(now: datetime) -> list[Destination]:
     Each has `newest`, the id of the newest event, and `due`.
     """
     newest = Event.objects.order_by("-id").values("id")[:1]
-    due = Notification.objects.filter(destination=OuterRef("pk"), state=NotificationState.WAITING, next_try_at__lte=now)
+    # not asked for each destination by itself, which would go through all that was ever delivered there: the index of
+    # what waits is a short one
+    due = Notification.objects.filter(state=NotificationState.WAITING, next_try_at__lte=now).values("destination")
     return list(
         Destination.objects.filter(enabled=True)
-        .annotate(newest=Subquery(newest), due=Exists(due))
+        .annotate(newest=Subquery(newest), due=ExpressionWrapper(Q(pk__in=due), output_field=BooleanField()))
         .filter(Q(after__lt=F("newest")) | Q(due=True))
     )

@@ -106,6 +106,7 @@ def states(destination: Destination) -> list[tuple[str, int]]:
         ("Stage.*", "info", "stage.started", "info", False),
         ("*", "info", "notification.failed", "error", False),
         ("notification.*", "info", "notification.failed", "error", False),
+        ("*", "error", "stage.failed", "critical", True),
     ],
 )
 def test_kinds_by_pattern_and_level(patterns: str, level: str, kind: str, of_level: str, wanted: bool) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.utils import timezone
 
 from common.errors import InvalidInput
 from common.mail import MailServer, mail_server
@@ -23,7 +27,9 @@ from events.notifications import destinations
 from events.notifications.notifier import Notifier
 from events.states import NotificationState
 from tests.events.receivers import Receiver, dripping, mail_receiver, web_receiver
+from tests.measuring import ENVIRON
 
+ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 20.0
 
 
@@ -101,8 +107,6 @@ def test_what_is_no_web_server() -> None:
 
 
 def test_a_certificate_must_be_trusted(tmp_path: Path) -> None:
-    import subprocess
-
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days",
@@ -231,3 +235,33 @@ def test_the_daemons_loop_delivers(acting: str, receiver: Receiver) -> None:
     until(lambda: Notification.objects.filter(state=NotificationState.DELIVERED).count() == 1)
     assert receiver.got[0].messages == ["heard"]
     assert settings.GAIA.url in receiver.got[0].data["events"][0]["link"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_killed_in_the_middle_of_a_try_nothing_is_lost(acting: str, receiver: Receiver) -> None:
+    """`kill -9` of the process that sends, while the receiver has it and has not answered."""
+    ops = destinations.add("ops", receiver.url)
+    with log.atomic():
+        log.emit("stage.failed", subject="x/y", message="event", level=Level.ERROR)
+    receiver.hang = True
+    script = "from events.actor import acting_as\nfrom events.notifications.notifier import Notifier\n"
+    script += "with acting_as('node:other'):\n    notifier = Notifier(); notifier.turn(); notifier.wait()\n"
+    sender = subprocess.Popen(
+        [sys.executable, ROOT / "manage.py", "shell", "-c", script], env={**os.environ, **ENVIRON}
+    )
+    try:
+        until(lambda: len(receiver.got) == 1)
+        row = ops.notifications.get()
+        assert (row.state, row.attempts) == (NotificationState.WAITING, 1), "counted before the try"
+    finally:
+        sender.kill()
+        sender.wait()
+    receiver.hang = False
+    receiver.go_on.set()
+    Notification.objects.update(next_try_at=timezone.now())  # a minute later
+    notifier = Notifier()
+    notifier.turn()
+    notifier.wait()
+    assert [got.messages for got in receiver.got] == [["event"], ["event"]]
+    assert receiver.got[0].headers["X-Gaia-Delivery"] == receiver.got[1].headers["X-Gaia-Delivery"]
+    assert ops.notifications.get().state == NotificationState.DELIVERED
