@@ -19,7 +19,7 @@ from sessions.configured import fleet, more_sockets, shown_providers, socket_dir
 from sessions.drivers import tmux_others
 from sessions.drivers.tmux import PaneFacts, TmuxError
 from sessions.drivers.tmux_others import OtherServer
-from sessions.drivers.tmux_sockets import find_sockets, holder, server_lives
+from sessions.drivers.tmux_sockets import distinct, find_sockets, holder, server_lives
 from sessions.models import Session
 from sessions.programs import agents_of
 from sessions.reconcile import follow, judge_again
@@ -55,9 +55,9 @@ class Lookout:
         rows: dict[Path, list[Session]] = defaultdict(list)
         for row in Session.objects.live().of_others():
             rows[Path(row.socket)].append(row)
-        own = tmux_server().socket_path
-        sockets = {*find_sockets(socket_directories(), more_sockets()), *rows} - {own}
-        answers = self._ask(socket for socket in sorted(sockets) if self._due(socket))
+        found = [*sorted(rows), *find_sockets(socket_directories(), more_sockets())]
+        sockets = distinct(found, but=tmux_server().socket_path)
+        answers = self._ask(socket for socket in sockets if self._due(socket))
         if not answers:
             return
         known = shown_providers()
@@ -195,7 +195,8 @@ class _Comparison:
     def _look_for_marks(self, socket: Path, rows: Sequence[Session], answer: tmux_others.Seen) -> None:
         """Marks of this GAIA on panes it has not adopted: whoever adopted or let go of them is at it, or was killed."""
         adopted = {row.gaia_id for row in rows if row.origin == Origin.ADOPTED}
-        ours = [pane for pane in answer.panes() if pane.tags.get("home") == home_mark() and pane.gaia_id not in adopted]
+        marked = [pane for pane in answer.panes() if pane.gaia_id and pane.gaia_id not in adopted]
+        ours = [pane for pane in marked if pane.tags.get("home") == home_mark()]
         self.marks += [(socket, pane) for pane in ours]
         self.unsettled |= bool(ours)
 

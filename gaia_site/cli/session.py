@@ -58,7 +58,7 @@ def stop(arguments: Namespace) -> int:
     from sessions.models import Session
 
     names = [one.name for one in select(arguments.group, _names(arguments))]
-    running = Session.objects.live().filter(name__in=names).count()
+    running = Session.objects.live().own().filter(name__in=names).count()
     if running and not _names(arguments):
         which = f"the {running} sessions of group {arguments.group}" if arguments.group else f"all {running} sessions"
         confirm(f"End {which} and what runs in them?", yes=arguments.yes)

@@ -35,7 +35,7 @@ def find(words: list[str]) -> list[dict[str, str]]:
     environments = Environment.objects.filter(state__in=ENVIRONMENT_ACTIVE).order_by("project__name", "number")
     return [
         *(
-            _result(one, one.name, f"session · {one.provider} · {look_of(one.state).word}")
+            _result(one, one.name, f"session · {_whose(one)}{one.provider} · {look_of(one.state).word}")
             for one in _named(Session.objects.live(), "name", words)
         ),
         *(
@@ -48,6 +48,10 @@ def find(words: list[str]) -> list[dict[str, str]]:
             for one in _named(Operation.objects.all(), "title", words)
         ),
     ]
+
+
+def _whose(session: Session) -> str:
+    return "not GAIA's · " if session.foreign else ""
 
 
 def _named(rows: Any, field: str, words: list[str]) -> Any:

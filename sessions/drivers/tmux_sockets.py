@@ -57,6 +57,21 @@ def find_sockets(directories: Iterable[Path], more: Iterable[Path] = ()) -> list
     return list(found)
 
 
+def distinct(paths: Iterable[Path], *, but: Path) -> list[Path]:
+    """The paths without those that lead to the socket of an earlier one, or to `but`."""
+    seen: dict[object, Path] = {_same(but): but}
+    return [path for path in dict.fromkeys(paths) if seen.setdefault(_same(path), path) == path and path != but]
+
+
+def _same(path: Path) -> object:
+    """Equal for paths of one socket; a path that leads nowhere is only equal to itself."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return path
+    return facts.st_dev, facts.st_ino
+
+
 def holder(path: Path) -> Holder | None:
     """Who listens on a socket; None when nobody does, or there is none.
 

@@ -277,6 +277,15 @@ def test_sockets_that_are_named_are_looked_at_too(
     assert set(looked()) == {"one"}
 
 
+def test_a_server_with_two_paths_is_one(stranger: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = stranger("default", "one")
+    link = server.socket.parent / "link"
+    link.symlink_to(server.socket.parent)
+    monkeypatch.setitem(settings.GAIA.values, "sessions.sockets", str(link / "default"))
+    looked()
+    assert Session.objects.count() == 1
+
+
 def test_what_is_no_tmux_server_is_passed_over(stranger: Make) -> None:
     server = stranger("default", "one")
     directory = server.socket.parent
