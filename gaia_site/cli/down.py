@@ -45,7 +45,7 @@ def down(arguments: Namespace) -> int:
     fail_interrupted()
     ended = stop_everything() if arguments.all else 0
     left = list(Process.objects.active().filter(node=node))
-    _told_down(arguments, processes, ended, left, list(Session.objects.live().managed()))
+    _told_down(arguments, processes, ended, left, list(Session.objects.live().own()))
     for failure in failures:
         say(failure)
     return 1 if failures else 0
