@@ -28,6 +28,7 @@ from environments.drivers.status import status_many
 COUNT = 5
 TIMES = 10
 _GIB = 2**30
+_SMALL = ", small repository"
 _OBJECT_API = """
 import time
 from git import Repo
@@ -145,8 +146,12 @@ def _status(bench: Bench, top: Path, large: Path, small: Path) -> None:
     directory.mkdir()
     with Peer(directory, ["GitPython==3.2.1"], _OBJECT_API) as peer:
         bench.note(peer.note)
-        for name, repository, count in (("", large, COUNT), (", small repository", small, COUNT * TIMES)):
-            paths = _busy_environments(top / f"status-{count}", repository, count)
+        for name, repository, count in (
+            ("", large, COUNT),
+            (_SMALL, small, COUNT),
+            (_SMALL, small, COUNT * TIMES),
+        ):
+            paths = _busy_environments(top / f"status-{repository.name}-{count}", repository, count)
             case, slow = f"status of {count}{name}", "GitPython objects"
             listed = "\t".join(str(path) for path in paths)
             theirs = functools.partial(peer.measure, listed)
@@ -154,6 +159,8 @@ def _status(bench: Bench, top: Path, large: Path, small: Path) -> None:
             rounds = 15 if few else 2 if bench.quick else None
             bench.compare(case, {"gaia": functools.partial(_look, paths), slow: theirs}, rounds=rounds)
             bench.ratio(f"{case}: {slow} / gaia", case=case, fast="gaia", slow=slow, budget=4)
+    of_5, of_50 = (bench.value("gaia", f"status of {count}{_SMALL}") for count in (COUNT, COUNT * TIMES))
+    bench.figure("status of 50 / status of 5", of_50 / of_5, budget=12, better="lower")
 
 
 def _look(paths: list[Path]) -> None:
