@@ -47,6 +47,8 @@ def preview(backup: Backup) -> dict[str, Any]:
         target = database.place
         if facts.engine == SQLITE and database.engine == SQLITE and (database.stage is None or present(database.stage)):
             now = files.look(database.file)
+        elif database.engine != SQLITE:
+            now["exists"] = True
     except GaiaError as error:
         problems.append(error.what)
     owner = database.stage.owner if database.stage else ""

@@ -209,6 +209,17 @@ def test_a_schema_that_needs_what_only_its_program_has(here: Path) -> None:
     assert taken.check != "integrity_check"
 
 
+def test_constraints_with_functions_of_json(here: Path) -> None:
+    """As Django makes them for every JSON field."""
+    source = here / "shop.db"
+    with closing(sqlite3.connect(source)) as database:
+        database.execute("CREATE TABLE t (data TEXT CHECK ((JSON_VALID(data) OR data IS NULL)))")
+        database.execute("INSERT INTO t VALUES ('{}')")
+        database.commit()
+    taken, _ = take(source, here / "backups")
+    assert (taken.check, taken.tables) == ("integrity_check", {"t": 1})
+
+
 def test_rows_that_refer_to_nothing_are_counted_and_no_damage(here: Path) -> None:
     source = here / "shop.db"
     with closing(sqlite3.connect(source)) as database:
