@@ -17,6 +17,7 @@ def _item(title: str, icon: str, model: str, key: str, needs: str = "") -> dict[
 VERBS: tuple[tuple[str, str, str], ...] = (
     ("Set up environments…", "add_circle", "admin:environments_environment_setup"),
     ("Remove environments…", "delete", "admin:environments_environment_remove"),
+    ("Back up databases…", "settings_backup_restore", "admin:environments_backup_take"),
     ("Start sessions…", "play_circle", "admin:gaia_sessions_session_start"),
     ("Stop sessions…", "stop_circle", "admin:gaia_sessions_session_stop_fleet"),
     ("Add a destination…", "campaign", "admin:events_destination_new"),
@@ -58,6 +59,7 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _item("Environments", "account_tree", "environments_environment", "e", "environments"),
                     _item("Health", "monitor_heart", "environments_health", "y", "health"),
+                    _item("Backups", "settings_backup_restore", "environments_backup", "b"),
                     _item("Sessions", "terminal", "gaia_sessions_session", "s", "sessions"),
                     _item("Nodes", "dns", "processes_node", "n"),
                 ],

@@ -83,6 +83,7 @@ def demo() -> Iterator[Demo]:
         running = Demo(home, "", "", "", ours)
         try:
             said = json.loads(running.gaia("up", "--demo", "--detach", "--json", "--port", str(_free_port())))
+            running.gaia("backup", "take", "dev1", "qa")
             yield Demo(home, said["url"], said["password"], said["token"], running.environ)
         finally:
             running.gaia("down", "--all")
