@@ -39,13 +39,13 @@ class Demo:
         said = json.loads(self.gaia("up", "--demo", "--detach", "--json", "--port", str(port)))
         self.url, self.password = str(said["url"]), str(said["password"])
 
-    def gaia(self, *words: str) -> str:
-        """Run a command. Raises: SystemExit with what it said."""
+    def gaia(self, *words: str, fails: bool = False) -> str:
+        """Run a command. Raises: SystemExit with what it said, unless it is meant to fail."""
         argv = [sys.executable, "-m", "gaia_site.cli", *words]
         done = subprocess.run(
             argv, cwd=ROOT, env=self.environ, capture_output=True, text=True, timeout=180, check=False
         )
-        if done.returncode:
+        if done.returncode and not fails:
             raise SystemExit(f"gaia {' '.join(words)}: {done.stdout}{done.stderr}")
         return done.stdout
 
@@ -67,6 +67,14 @@ def do_some_work(demo: Demo) -> None:
     demo.gaia("session", "send", "dev1_worker", "clear; git log --oneline | cat; git status --short")
     demo.gaia("session", "send", "dev1_worker", "python3 -m unittest -v 2>&1 | tail -n 12")
     demo.gaia("session", "send", "edu_worker1", "exit 1")
+
+
+def break_something(demo: Demo) -> None:
+    """A script is gone, a database is damaged, and a look has seen it."""
+    paths = {each["name"]: Path(each["path"]) for each in demo.environments()}
+    (paths["dev4"] / "launch.sh").unlink()
+    (paths["dev5"] / "data/qa/demo.db").write_bytes(b"no database any more\n" * 200)
+    demo.gaia("env", "monitor", fails=True)
 
 
 @contextmanager
@@ -123,6 +131,11 @@ def main() -> None:
             with browser.new_context(viewport=PHONE, color_scheme=theme, device_scale_factor=2) as context:
                 page = signed_in(context, demo)
                 take(page, demo, directory / f"phone{ending}.png", of="/admin/")
+        break_something(demo)
+        for theme, ending in themes.items():
+            with browser.new_context(viewport=WIDE, color_scheme=theme) as context:
+                page = signed_in(context, demo)
+                take(page, demo, directory / f"health{ending}.png", of="/admin/environments/health/")
         browser.close()
 
 

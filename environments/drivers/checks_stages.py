@@ -39,7 +39,7 @@ def check_stages(one: Subject) -> list[Finding]:
         else:
             what = f"{stage.called} is coming up and does not answer yet"
             found.append(Finding("stages", Verdict.OK, what, fault="coming-up", about=stage.name, note=True))
-    told = f"{answering} of {len(running)} running answer" if running else "none is meant to run"
+    told = f"{answering} of {len(running)} running answer" if running else "no stage is meant to run"
     return found or [well("stages", told)]
 
 
@@ -52,7 +52,7 @@ def check_ports(one: Subject) -> list[Finding]:
         elif stage.state in {"stopped", "failed"} and not _is_launched(one, stage):
             found += _check_free(stage)
     leased = ", ".join(str(stage.port) for stage in one.stages)
-    return found or [well("ports", f"{leased}: nobody else has one")]
+    return found or [well("ports", f"nobody else has its ports: {leased}")]
 
 
 def health_path(one: Subject, stage: StageFacts) -> str:
