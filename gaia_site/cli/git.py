@@ -173,12 +173,15 @@ def all_meant(arguments: Namespace) -> list[Environment]:
     from environments.actions.git_look import live_environments
 
     if arguments.environment:
-        raise InvalidInput(
-            f"--all and {arguments.environment} together are not clear",
-            meaning="Nothing was done.",
-            fix="Leave one of them away.",
-        )
+        _refuse_all(arguments, arguments.environment)
     return live_environments(arguments.project)
+
+
+def _refuse_all(arguments: Namespace, word: str) -> None:
+    if getattr(arguments, "all", False):
+        raise InvalidInput(
+            f"--all and {word} together are not clear", meaning="Nothing was done.", fix="Leave one of them away."
+        )
 
 
 def _each(arguments: Namespace, act: Callable[[Environment], Told]) -> int:
@@ -186,10 +189,10 @@ def _each(arguments: Namespace, act: Callable[[Environment], Told]) -> int:
 
     Returns: 0, or the exit code of the first error.
     """
-    if getattr(arguments, "proceed", False):
-        return proceed(arguments)
-    if getattr(arguments, "abort", False):
-        return abort(arguments)
+    ends = proceed if getattr(arguments, "proceed", False) else abort if getattr(arguments, "abort", False) else None
+    if ends:
+        _refuse_all(arguments, "--continue" if ends is proceed else "--abort")
+        return ends(arguments)
     environments = all_meant(arguments)
     if not getattr(arguments, "all", False):
         return _tell(arguments, act(environments[0]))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from processes.models import Operation
 from tests.environments.drivers.repositories import commit, git, make_repository
 from tests.environments.places import Place, free_ports
 from tests.gaia_site.command_line import CommandLine
@@ -114,7 +115,7 @@ def test_all_environments_at_once(cli: CommandLine, shop: Place) -> None:
     said = cli("env", "git", "sync", "--all")
     assert said.code == 4, "the first error's"
     assert [line.split()[:2] for line in said.lines] == [["✗", "shop-dev1"], ["✓", "shop-dev2"]]
-    assert said.err.count("Fetching") == 1, "the source is asked once"
+    assert Operation.objects.get(kind="environments.sync").subject == "project/shop", "the source is asked once"
     assert "gaia env git continue shop-dev1" in said.err
 
     again = cli("env", "git", "pull", "--all", "--json")
@@ -126,6 +127,7 @@ def test_all_environments_at_once(cli: CommandLine, shop: Place) -> None:
     unreachable = cli("env", "git", "sync", "--all")
     assert (unreachable.code != 0, unreachable.lines[0].split()[:2]) == (True, ["✗", "shop"])
     cli("env", "git", "status", "--all", "dev1").mistake(2)
+    cli("env", "git", "sync", "--all", "--abort").mistake(2)
 
 
 def test_what_is_thrown_away_is_asked_about_once_on_a_terminal(cli: CommandLine, shop: Place) -> None:
