@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -189,8 +191,6 @@ def test_a_webhook_is_sent_the_event_with_a_link_and_signed(acting: str, receive
 
 def signature_is_good(secret: str, header: str, body: bytes, *, now: float) -> bool:
     """The check that docs/notifications.md shows, run as it stands there."""
-    from pathlib import Path
-
     text = (Path(__file__).resolve().parents[2] / "docs" / "notifications.md").read_text()
     namespace: dict[str, Any] = {}
     exec(text.split("```python\n")[1].split("```")[0], namespace)  # noqa: S102  our own documentation
@@ -572,3 +572,14 @@ def test_a_mail_server_that_was_taken_away(acting: str, mailbox: Mailbox, monkey
     assert destinations.send_test(ops).problem.startswith("no mail server is set")
     with pytest.raises(NotDelivered):
         delivery.dispatch(ops, Message("1", "ops", [Event(message="x", kind="a.b", subject="c", actor="d")]))
+
+
+def test_the_kinds_that_the_guide_names_are_emitted() -> None:
+    root = Path(__file__).resolve().parents[2]
+    table = (root / "docs" / "notifications.md").read_text().split("| kinds | level | when |")[1].split("\n\n")[0]
+    named = set(re.findall(r"`([a-z_]+\.[a-z_]+)`", table))
+    rooms = ("environments", "processes", "sessions", "gaia_site")
+    code = "".join(path.read_text() for room in rooms for path in (root / room).rglob("*.py"))
+    made = {"operation.failed"}  # its second half is the state
+    assert len(named) > 8
+    assert [kind for kind in sorted(named - made) if f'"{kind}"' not in code] == []
