@@ -75,12 +75,14 @@ def test_it_is_a_management_command(cli: CommandLine, shop: Place) -> None:
     assert (said.code, said.lines[-1]) == (0, "✓ Healthy: The environment is healthy")
 
 
-def test_what_is_worked_on_is_left_out(cli: CommandLine, shop: Place) -> None:
+def test_an_interrupted_set_up_is_damage_and_what_was_removed_is_left_out(cli: CommandLine, shop: Place) -> None:
     Environment.objects.filter(name="dev1").update(state="creating")
     Environment.objects.filter(name="dev2").update(state="removed")
     # without a daemon the look notices that no operation works on it any more
-    assert cli("env", "monitor").code == 1
-    assert Health.objects.get().findings[0]["key"] == "environment.damaged"
+    said = cli("env", "monitor", "--json")
+    assert said.code == 1
+    assert [each["environment"] for each in said.data["environments"]] == ["shop-dev1"]
+    assert Health.objects.get(verdict="failed").findings[0]["key"] == "environment.damaged"
 
 
 def test_it_looks_again_and_again(cli: CommandLine, shop: Place) -> None:
