@@ -155,6 +155,7 @@ def _subjects(environments: Sequence[Environment]) -> dict[int, Subject]:
             hub=each.project.hub,
             stages=tuple(_facts(stage, processes.get(stage.owner)) for stage in each.stages.all()),
             limits=limits,
+            authority=settings.GAIA.home.ca / "ca.pem",
             sizes_before=sizes_a_day_ago(before.get(each.pk)),
             listeners=heard,
         )

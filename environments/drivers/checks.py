@@ -69,6 +69,7 @@ class Subject:
 
     Args:
         directory: its name, such as `shop-dev1`. hub: its project's hub.
+        authority: certificate of who vouches for its stages' HTTPS.
         sizes_before: bytes of its databases a day ago, or when they were first looked at, by stage.
         listeners: pids that listen on this machine, by port; empty when nobody asked.
     """
@@ -80,6 +81,7 @@ class Subject:
     hub: Path
     stages: tuple[StageFacts, ...]
     limits: Limits
+    authority: Path | None = None
     sizes_before: Mapping[str, int] = field(default_factory=dict)
     listeners: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 

@@ -12,7 +12,7 @@ from common.locks import lock_held
 from environments.drivers.checks import StageFacts, Subject
 from environments.drivers.gaia_yaml import DEFAULT_HEALTH
 from environments.drivers.health import answers
-from environments.drivers.launching import TLS_FILES, stage_paths
+from environments.drivers.launching import stage_paths
 from environments.drivers.stage_env import read_assignments
 from environments.findings import Finding, well
 from environments.states import Verdict
@@ -32,7 +32,7 @@ def check_stages(one: Subject) -> list[Finding]:
     answering = 0
     for stage in running:
         url = stage.url + health_path(one, stage)
-        if answers(url, authority=one.path / TLS_FILES[2]):
+        if answers(url, authority=one.authority):
             answering += 1
         elif stage.since > COMING_UP_S:
             found.append(_silent(one, stage, url))

@@ -6,6 +6,8 @@ A dead session is planted in tests/sessions/test_health.py, where real tmux is.
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import signal
 import socket
@@ -21,15 +23,17 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from environments.actions import health, stages
+from environments.actions import health, https, stages
 from environments.drivers import checks_stages
 from environments.health_overview import health_of_all, overall
 from environments.models import Environment
 from environments.reconcile import look_at_stages
 from events.models import Event
+from gaia_site.cli.arguments import build_parser
 from processes.actions.nodes import ensure_node
 from tests.environments.drivers.repositories import commit, git
 from tests.environments.places import Place, until
+from tests.environments.tls import serve_tls
 
 
 @pytest.fixture
@@ -54,6 +58,9 @@ def names_only(environment: Environment, key: str, verdict: str) -> dict[str, An
     [fault] = found
     assert fault["meaning"]
     assert fault["fix"]
+    for command in re.split(r" && |, or ", fault["fix"]):
+        if command.startswith("gaia "):
+            build_parser().parse_args(shlex.split(command)[1:])  # it raises InvalidInput for one there is not
     told = Event.objects.filter(kind="environment.health").latest("id")
     assert fault["what"] in told.message
     assert (told.subject, told.level) == (environment.key, "error" if verdict == "failed" else "warning")
@@ -215,6 +222,18 @@ def test_a_stage_that_hangs(place: Place, shop: Environment, monkeypatch: pytest
     assert "/health does not answer 200" in fault["what"]
     os.killpg(process.pid, signal.SIGCONT)
     is_well_again(shop)
+
+
+def test_a_stage_is_asked_over_https_when_it_serves_that(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    serve_tls(place)
+    place.set_up(1)
+    monkeypatch.setattr(checks_stages, "COMING_UP_S", 0.0)
+    shop, stage = place.environment(1), place.stage(1, "dev")
+    https.switch([stage], True)
+    stages.launch_by_script(place.stage(1, "dev"))
+    assert seen(shop) == []
+    (settings.GAIA.home.ca / "ca.pem").unlink()
+    assert [each["key"] for each in seen(shop)] == ["stages.silent/dev"], "it was vouched for, and is not any more"
 
 
 def test_a_database_damaged(place: Place, shop: Environment) -> None:
