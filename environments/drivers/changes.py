@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from environments.drivers.git import Repository
+from environments.drivers.git_locks import INDEX_COPY
 
 SNAPSHOT_S = 600.0
 """Seconds for reading all files of a checkout."""
@@ -109,7 +110,7 @@ def write_patch(repository: Repository, snapshot: str, file: Path) -> None:
 @contextmanager
 def _index_copy(repository: Repository) -> Iterator[dict[str, str]]:
     """Variables that make git use a copy of the index."""
-    with tempfile.TemporaryDirectory(prefix="gaia-index-", dir=repository.git_dir) as directory:
+    with tempfile.TemporaryDirectory(prefix=INDEX_COPY, dir=repository.git_dir) as directory:
         copy = Path(directory) / "index"
         with suppress(FileNotFoundError):  # nothing was ever added
             shutil.copy2(repository.git_dir / "index", copy)
@@ -130,7 +131,7 @@ def _unhide(repository: Repository, index: dict[str, str]) -> None:
 
 
 def _untracked_tree(repository: Repository, changes: Changes) -> str:
-    with tempfile.TemporaryDirectory(prefix="gaia-index-", dir=repository.git_dir) as directory:
+    with tempfile.TemporaryDirectory(prefix=INDEX_COPY, dir=repository.git_dir) as directory:
         index = {"GIT_INDEX_FILE": str(Path(directory) / "index")}
         names = "".join(f"{name}\0" for name in changes.untracked)
         repository.run(

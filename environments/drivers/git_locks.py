@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -31,6 +32,9 @@ _LOCKED = re.compile(r"\.lock': File exists|could not lock config file")
 _LOCK_FILE = re.compile(r"Unable to create '(?P<lock>/[^']+\.lock)': File exists")
 _OVERTAKEN = re.compile(r"cannot lock ref .*(?:but expected|reference already exists)|failed to update ref")
 _OVERTAKEN_TIMES = 5
+INDEX_COPY = "gaia-index-"
+"""What directories with a copy of the index begin with, beside the index."""
+_COPY_S = 3600.0
 _OWN = ("gaia.lock", "gaia.writing")
 
 
@@ -45,6 +49,7 @@ def writing(repository: Repository, *, timeout: float = PATIENCE_S) -> Iterator[
         mark = repository.git_dir / "gaia.writing"
         if mark.exists():  # whoever wrote before was killed, and its git may still be at it
             _wait_for_orphans(repository.git_dir, deadline)
+            _remove_copies(repository.git_dir)
         wait_for_git(repository.git_dir, timeout=max(0.0, deadline - time.monotonic()))
         mark.touch()
         try:
@@ -191,6 +196,14 @@ def _wait_for_orphans(git_dir: Path, deadline: float) -> None:
                 pid=orphans[0].pid,
             )
         time.sleep(_LOOK_AGAIN_S)
+
+
+def _remove_copies(git_dir: Path) -> None:
+    """Copies of the index that a killed snapshot has left (see changes.py); a young one may be somebody's."""
+    for copy in git_dir.glob(f"{INDEX_COPY}*"):
+        with suppress(OSError):
+            if time.time() - copy.stat().st_mtime > _COPY_S:
+                shutil.rmtree(copy)
 
 
 def _held(git_dir: Path, lock: Path) -> Conflict:

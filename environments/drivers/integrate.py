@@ -141,7 +141,7 @@ def _merge(look: Look, theirs: str, target: str, env: dict[str, str]) -> Output:
     """Files with changes stay as they lie there unless the merge needs them: programs that watch them see nothing."""
     words = ("merge", "-q", "--no-edit", "--no-gpg-sign", "-m", f"Merge {theirs} into {look.found.branch}", target)
     tried = run_patiently(look.repository, *words, env=env, timeout=VERB_S, check=False)
-    if not tried.ok and "would be overwritten" in tried.stderr and not status(look.path).in_progress:
+    if not tried.ok and "local changes" in tried.stderr and not status(look.path).in_progress:
         tried = _autostash(look, words, env)
     return tried
 

@@ -100,7 +100,8 @@ def looking(path: Path) -> Iterator[Look]:
 
     Raises: NotFound for what is no checkout; Conflict when others did not let go of it.
     """
-    found = _status(path)
+    if not (path / ".git").exists():
+        raise _unusable(path, "not a checkout" if path.exists() else "missing")
     repository = checkout(path)
     with writing(repository):
         note = put_back(repository)
@@ -162,6 +163,13 @@ def check_outcome(look: Look, tried: Output, verb: str, snapshot: str) -> None:
             meaning=tried.stderr.strip() or tried.stdout.strip(),
             fix=_next_steps(look.path),
             in_progress=now.in_progress,
+            snapshot=snapshot,
+        )
+    if "untracked working tree files" in tried.stderr:
+        raise Conflict(
+            f"untracked files are in the way of the {verb}",
+            meaning=f"{tried.stderr.strip()}\nNothing was done.",
+            fix="Commit them, or move them away, then run this again.",
             snapshot=snapshot,
         )
     raise GitError(f"git {verb} failed", subcommand=verb, stderr=tried.stderr or tried.stdout, snapshot=snapshot)
@@ -249,5 +257,9 @@ def _next_steps(path: Path) -> str:
 def _status(path: Path) -> GitStatus:
     found = status(path, timeout=VERB_S)
     if found.error:
-        raise NotFound(f"{path} cannot be used: {found.error}", fix="Run gaia env setup: it repairs checkouts.")
+        raise _unusable(path, found.error)
     return found
+
+
+def _unusable(path: Path, why: str) -> NotFound:
+    return NotFound(f"{path} cannot be used: {why}", fix="Run gaia env setup: it repairs checkouts.")

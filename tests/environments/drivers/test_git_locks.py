@@ -188,6 +188,17 @@ def test_what_a_killed_gaia_left_at_work_is_waited_for(pair: Pair, start: Callab
     assert not (repository.git_dir / "gaia.writing").exists()
 
 
+def test_copies_of_the_index_that_a_killed_snapshot_left_are_removed(pair: Pair) -> None:
+    git_dir = pair.one / ".git"
+    for name in ("old", "young"):
+        (git_dir / f"gaia-index-{name}").mkdir()
+        (git_dir / f"gaia-index-{name}/index").write_text("x")
+    os.utime(git_dir / "gaia-index-old", (1, 1))
+    (git_dir / "gaia.writing").touch()
+    with writing(checkout(pair.one)):
+        assert [each.name for each in git_dir.glob("gaia-index-*")] == ["gaia-index-young"]
+
+
 def test_a_lock_is_never_made_where_there_is_no_repository(tmp_path: Path) -> None:
     with pytest.raises(GitError, match="no repository"), bare(tmp_path / "gone.git").lock():
         raise AssertionError("there is nothing to lock")

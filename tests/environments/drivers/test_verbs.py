@@ -226,13 +226,15 @@ def test_uncommitted_changes_that_do_not_fit(pair: Pair, rebase: bool) -> None:
     pair.check()
 
 
-def test_untracked_files_in_the_way(pair: Pair) -> None:
+@pytest.mark.parametrize("rebase", [False, True])
+def test_untracked_files_in_the_way(pair: Pair, rebase: bool) -> None:
     (pair.one / "theirs").write_text("mine, untracked\n")
+    (pair.one / "text").write_text("changed\n")
     commit(pair.source, {"theirs": "theirs\n"})
     pair.fetch(pair.one)
     before = files_of(pair.one)
-    with pytest.raises(GitError) as caught:
-        verbs.integrate(pair.one, pair.keep(pair.one), author=AUTHOR, verb="sync")
+    with pytest.raises(Conflict, match="untracked files are in the way") as caught:
+        verbs.integrate(pair.one, pair.keep(pair.one), author=AUTHOR, rebase=rebase, verb="sync")
     assert "theirs" in caught.value.meaning
     assert files_of(pair.one) == before
 
