@@ -64,8 +64,8 @@ def _group(group: dict[str, Any]) -> dict[str, Any]:
     sessions = [{**session, **_marks(session)} for session in group["sessions"]]
     running, others = group["running"], group["foreign"]
     count = f"{running} running" if running == len(sessions) - others else f"{running} of {len(sessions) - others}"
-    if others:
-        count = f"{count}, {others} not GAIA's" if len(sessions) > others else f"{others} not GAIA's"
+    if others == len(sessions):
+        count = f"{others} not GAIA's"
     return {**group, "sessions": sessions, "count": count}
 
 

@@ -205,12 +205,12 @@ class SessionAdmin(ConsoleAdmin):
     def adopt_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Work with a session that GAIA did not start."""
         session = adoption.adopt(self.find(request, pk))
-        return done(request, f"Session {session.name} is adopted.", back=_page_of(session))
+        return done(request, f"Session {session.name} is adopted.", go=_page_of(session), back=_page_of(session))
 
     def release_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Only look at an adopted session again."""
         session = adoption.release(self.find(request, pk))
-        return done(request, f"Session {session.name} is let go.", back=_page_of(session))
+        return done(request, f"Session {session.name} is let go.", go=_page_of(session), back=_page_of(session))
 
     def again_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Start one of the fleet's sessions that has ended; it gets a page of its own."""

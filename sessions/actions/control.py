@@ -15,7 +15,7 @@ from sessions.actions.ending import finish_stop, finish_stop_of_all
 from sessions.actions.keyboard import Keys, type_once
 from sessions.actions.record import request_stop
 from sessions.configured import providers
-from sessions.drivers.tmux import NoServer, PaneFacts
+from sessions.drivers.tmux import NoServer, PaneFacts, PaneMissing
 from sessions.drivers.tmux_keys import check_key
 from sessions.drivers.tmux_others import OtherServer
 from sessions.models import Session
@@ -133,15 +133,19 @@ def pane_of(session: Session) -> PaneFacts:
         )
     pane = _pane_of_others(session) if session.socket else tmux_server().snapshot().by_gaia_id().get(session.gaia_id)
     if pane is None:
-        raise Conflict(
-            f"tmux does not have session {session.name}",
-            meaning=f"It was on {session.socket}." if session.socket else "",
-            fix="gaia session list shows what there is."
-            if session.socket
-            else f"Start it again: gaia session start {session.name}.",
-            state=session.state,
-        )
+        raise _not_there(session)
     return pane
+
+
+def _not_there(session: Session) -> Conflict:
+    return Conflict(
+        f"tmux does not have session {session.name}",
+        meaning=f"It was on {session.socket}." if session.socket else "",
+        fix="gaia session list shows what there is."
+        if session.socket
+        else f"Start it again: gaia session start {session.name}.",
+        state=session.state,
+    )
 
 
 def _pane_of_others(session: Session) -> PaneFacts | None:
@@ -207,10 +211,12 @@ def capture(session: Session, *, lines: int = 0, ansi: bool = False) -> str:
     if not 0 <= lines <= MAX_LINES:
         raise InvalidInput(f"lines must be 0 to {MAX_LINES}, not {lines}")
     pane = pane_of(session)
-    if session.foreign:
-        process = f"{session.tmux_server_pid}/{session.tmux_server_started}/{session.pane_pid}"
-        return server_of(session).capture(pane.pane_id, lines=lines, ansi=ansi, process=process)
-    return server_of(session).capture(pane.pane_id, lines=lines, ansi=ansi, gaia_id=pane.gaia_id)
+    process = f"{session.tmux_server_pid}/{session.tmux_server_started}/{session.pane_pid}"
+    which = {"process": process} if session.foreign else {"gaia_id": pane.gaia_id}
+    try:
+        return server_of(session).capture(pane.pane_id, lines=lines, ansi=ansi, **which)
+    except PaneMissing as error:  # it ended, or was let go, since its pane was found
+        raise _not_there(session) from error
 
 
 def attach_argv(session: Session) -> list[str]:
