@@ -44,12 +44,14 @@ def switch(chosen: Sequence[Stage], on: bool) -> list[Stage]:
             meaning="What you write there counts for all of its stages, and GAIA leaves it alone.",
             fix="Remove that line, then run this again.",
         )
-    if on:
-        serving.certify(environment)
     if not changing:
+        if on and environment.state == EnvironmentState.READY:
+            serving.certify(environment)
         return []
     verb = f"gaia https {'on' if on else 'off'} {environment.directory}"
     with while_stopped(environment, changing, verb=verb):
+        if on:
+            serving.certify(environment)
         for stage in changing:
             serving.record_https(stage, on, "from its next start on")
         furnish(environment)

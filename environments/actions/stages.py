@@ -211,12 +211,16 @@ def _checked_start(stage: Stage) -> StageStart:
             fix=f"Leave it be, or stop it first: gaia env stop {environment.directory} {stage.name}.",
             pid=live.pid if live else None,
         )
-    check_listening(
-        stage.port,
-        fix=f"Stop that process; {stage.called} needs its port. Or give it another one: "
-        f"gaia ports move {environment.directory} {stage.name}",
-    )
+    _check_port(stage)
     return start
+
+
+def _check_port(stage: Stage) -> None:
+    """Raise Conflict that names who listens on a stage's port, and the command that gives it another one."""
+    other = f"gaia ports move {stage.environment.directory} {stage.name}"
+    check_listening(
+        stage.port, fix=f"Stop that process; {stage.called} needs its port. Or give it another one: {other}"
+    )
 
 
 def _start_as_recorded(stage: Stage) -> StageStart:
@@ -236,6 +240,8 @@ def _start_as_recorded(stage: Stage) -> StageStart:
 
 
 def _ended(stage: Stage, process: Process) -> GaiaError:
+    if process.state == ProcessState.NOT_STARTED:
+        _check_port(stage)  # somebody took it between the launch and the start
     how = process.problem or f"it ended with exit code {process.exit_code}"
     said = tail(trace(process, process.log), _SHOWN_LINES).rstrip()
     return GaiaError(

@@ -22,6 +22,7 @@ def instructions(authority: Path, nickname: str) -> list[dict[str, Any]]:
     keychain = "/Library/Keychains/System.keychain"
     chromium = 'sql:"$HOME"/.pki/nssdb'
     profiles = (
+        '"$HOME"/snap/firefox/common/.mozilla/firefox/*/cert9.db',
         '"$HOME"/.mozilla/firefox/*/cert9.db',
         '"$HOME"/Library/Application\\ Support/Firefox/Profiles/*/cert9.db',
     )

@@ -48,7 +48,7 @@ def _unleased(node: Node, wanted: Mapping[str, int]) -> dict[str, int]:
     if taken is not None:
         raise Conflict(
             f"port {taken.port} is leased to {taken.owner}",
-            fix="Choose other ports with --base-port, or remove that owner.",
+            fix="Choose other ports with --base-port, or move that one away (gaia ports move).",
             port=taken.port,
             holder=taken.owner,
         )
@@ -99,7 +99,11 @@ def move_lease(node: Node, owner: str, *, before: int, port: int) -> None:
     other = PortLease.objects.filter(node=node, port=port).first()
     if other is not None:
         raise Conflict(f"port {port} is leased to {other.owner}", fix="Choose another one: gaia ports find.", port=port)
-    if not held.update(port=port):
+    try:
+        moved = held.update(port=port)
+    except IntegrityError as error:  # leased since the look above; the transaction is over
+        raise Conflict(f"port {port} has just been leased", fix="Run it again.", port=port) from error
+    if not moved:
         raise NotFound(
             f"{owner} does not hold port {before}",
             meaning="It has been moved or given back in the meantime.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 from typing import Any
 
@@ -12,12 +13,14 @@ from django.conf import settings
 from django.test import Client
 
 from common.errors import Conflict, InvalidInput
-from environments.actions import ports
+from environments.actions import https, ports, stages
 from environments.actions.exclusive import project_lock
+from environments.actions.record import record_damaged
 from environments.models import Stage
 from events.models import Event
 from processes.actions.nodes import ensure_node
 from processes.actions.ports import lease_ports
+from processes.actions.processes import record_not_started
 from processes.models import Operation, PortLease
 from processes.states import OperationState
 from tests.environments.places import DaemonProcess, Place, until
@@ -194,6 +197,40 @@ def test_a_port_taken_at_launch_is_told_with_the_way_out(place: Place, daemon: D
         launched = place.gaia("env", "launch", "dev1", "qa")
     assert (moved.code, launched.code) == (0, 0), moved.err + launched.err
     assert answer_of(place.stage(1, "qa")).startswith("qa ")
+
+
+def test_a_port_taken_after_the_launch_was_asked_for(place: Place) -> None:
+    """The daemon looks again before it starts it, and who waits is told the same."""
+    place.set_up(1)
+    stage = place.stage(1, "qa")
+    process = stages.launch(stage)
+    with socket.create_server(("127.0.0.1", stage.port)):
+        record_not_started(process, f"port {stage.port} is taken")
+        with pytest.raises(Conflict) as taken:
+            stages.wait_until_up(stage, process, timeout=5)
+    assert ME in taken.value.what
+    assert "gaia ports move shop-dev1 qa" in taken.value.fix
+
+
+@pytest.mark.parametrize("verb", [("ports", "move", "dev1", "qa"), ("https", "on", "dev1", "qa")], ids=" ".join)
+def test_an_environment_that_is_not_ready_stays_as_it_is(place: Place, verb: tuple[str, ...]) -> None:
+    place.set_up(1)
+    shutil.rmtree(place.path(1))
+    record_damaged(place.environment(1), "its checkout is missing")
+    said = place.gaia(*verb)
+    assert (said.code, "environment shop-dev1 is damaged" in said.err) == (4, True)
+    assert (place.stage(1, "qa").port, place.stage(1, "qa").https) == (place.base_port + 100, False)
+
+
+def test_removed_and_made_anew_it_is_as_new(place: Place) -> None:
+    place.set_up(1)
+    ports.move(place.stage(1, "qa"), place.base_port + 5)
+    https.switch([place.stage(1, "qa")], True)
+    place.clean()
+    place.set_up(1)
+    stage = place.stage(1, "qa")
+    assert (stage.port, lease_of(QA), stage.https) == (place.base_port + 100, place.base_port + 100, False)
+    assert not (place.path(1) / ".gaia/tls").exists()
 
 
 def test_killed_before_the_files_were_written(place: Place, daemon: DaemonProcess) -> None:
