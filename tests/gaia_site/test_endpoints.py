@@ -47,7 +47,21 @@ class TestHttps(EndpointSuite):
     prefix = "/api/https/"
 
 
-SUITES = (TestSessions, TestEnvironments, TestOperations, TestEvents, TestMultiEnv, TestPorts, TestHttps, TestSchedules)
+class TestBackups(EndpointSuite):
+    prefix = "/api/backups/"
+
+
+SUITES = (
+    TestSessions,
+    TestEnvironments,
+    TestOperations,
+    TestEvents,
+    TestMultiEnv,
+    TestPorts,
+    TestHttps,
+    TestSchedules,
+    TestBackups,
+)
 
 
 @pytest.mark.parametrize("endpoint", endpoints(), ids=str)
