@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from environments.actions import health_record
-from environments.drivers.checks import MB, Limits, StageFacts, Subject, check_directory, check_disk
+from environments.drivers.checks import MB, Limits, StageFacts, Subject, check_directory, check_disk, check_record
 from environments.drivers.checks_databases import check_databases
 from environments.drivers.checks_git import check_git, check_hub
 from environments.drivers.checks_stages import check_ports, check_stages, listeners
@@ -38,6 +38,7 @@ Check = Callable[[Sequence[Environment]], Mapping[int, Sequence[Finding]]]
 Tell = Callable[[int, int], None]
 
 _CHECKS: tuple[tuple[str, Callable[[Subject], list[Finding]]], ...] = (
+    ("environment", check_record),
     ("directory", check_directory),
     ("git", check_git),
     ("hub", check_hub),
@@ -105,12 +106,10 @@ def check_environments(
         environments: with their projects and stages.
     """
     subjects = _subjects(environments)
-    looks = [
-        Look((one.path, name), _bound(check, one)) for one in subjects.values() for name, check in _CHECKS
-    ]  # fmt: skip
+    looks = [Look((one.path, name), _bound(check, one)) for one in subjects.values() for name, check in _CHECKS]
     names = [(pk, name) for pk in subjects for name, _ in _CHECKS]
     results = side_by_side(looks, workers=_WORKERS, timeout=CHECK_S, deadline=ALL_S, tell=tell)
-    found: dict[int, list[Finding]] = {each.pk: _check_record(each) for each in environments}
+    found: dict[int, list[Finding]] = {each.pk: [] for each in environments}
     for (pk, name), result in zip(names, results, strict=True):
         found[pk] += [_failed(name, result)] if isinstance(result, Exception) else result
     for name, check in [("backups", _check_backups), *_upper_checks()]:
@@ -154,6 +153,7 @@ def _subjects(environments: Sequence[Environment]) -> dict[int, Subject]:
             project=each.project.name,
             hub=each.project.hub,
             stages=tuple(_facts(stage, processes.get(stage.owner)) for stage in each.stages.all()),
+            damage=each.problem if each.state == EnvironmentState.DAMAGED else "",
             limits=limits,
             authority=settings.GAIA.home.ca / "ca.pem",
             sizes_before=sizes_a_day_ago(before.get(each.pk)),
@@ -196,17 +196,6 @@ def _limits() -> Limits:
         largest_database=config["health.database_mb"] * MB,
         growth=config["health.growth_mb"] * MB,
     )
-
-
-def _check_record(environment: Environment) -> list[Finding]:
-    """What GAIA itself has on record against it, unless that is what `check_directory` sees."""
-    if environment.state != EnvironmentState.DAMAGED or not Path(environment.path, ".git").exists():
-        return []
-    what = f"{environment.directory} is damaged: {environment.problem}"
-    fix = f"gaia env setup --project {environment.project.name}"
-    return [
-        Finding("environment", Verdict.FAILED, what, "Its set-up or removal did not come to its end.", fix, "damaged")
-    ]
 
 
 def _check_backups(environments: Sequence[Environment]) -> dict[int, list[Finding]]:

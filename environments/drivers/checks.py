@@ -70,6 +70,7 @@ class Subject:
     Args:
         directory: its name, such as `shop-dev1`. hub: its project's hub.
         authority: certificate of who vouches for its stages' HTTPS.
+        damage: what GAIA has on record against it; empty when nothing.
         sizes_before: bytes of its databases a day ago, or when they were first looked at, by stage.
         listeners: pids that listen on this machine, by port; empty when nobody asked.
     """
@@ -82,6 +83,7 @@ class Subject:
     stages: tuple[StageFacts, ...]
     limits: Limits
     authority: Path | None = None
+    damage: str = ""
     sizes_before: Mapping[str, int] = field(default_factory=dict)
     listeners: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
@@ -93,6 +95,15 @@ class Subject:
     def is_there(self) -> bool:
         """Whether there is a checkout to look into."""
         return (self.path / ".git").exists()
+
+
+def check_record(one: Subject) -> list[Finding]:
+    """What GAIA has on record against it, unless that is what `check_directory` sees."""
+    if not one.damage or not one.is_there():
+        return []
+    what = f"{one.directory} is damaged: {one.damage}"
+    meaning = "Its set-up or removal did not come to its end."
+    return [Finding("environment", Verdict.FAILED, what, meaning, one.repair, "damaged")]
 
 
 def check_directory(one: Subject) -> list[Finding]:
