@@ -53,6 +53,18 @@ def test_the_other_name_of_this_machine(operator: Operator, console_at: str, hos
         assert set(stage_links(client.get(path).content.decode())) == {f"http://{host}:8081"}
 
 
+@pytest.mark.parametrize(("console_at", "host"), [("127.0.0.1:8080", "localhost"), ("localhost:8080", "127.0.0.1")])
+def test_over_https_where_it_serves_that(operator: Operator, console_at: str, host: str) -> None:
+    client = Client(headers={"host": console_at})
+    client.force_login(operator.user)
+    paths = pages()
+    Stage.objects.update(https=True)
+    for path in paths:
+        page = client.get(path).content.decode()
+        assert f'href="https://{host}:8081"' in page
+        assert 'href="http://' not in page
+
+
 def test_cookies_are_of_the_very_host() -> None:
     """With a Domain they would be sent to other hosts as well; with another SameSite, from pages that are not ours."""
     assert settings.SESSION_COOKIE_DOMAIN is None
