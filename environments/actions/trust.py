@@ -21,12 +21,8 @@ def instructions(authority: Path, nickname: str) -> list[dict[str, Any]]:
     fedora = f"/etc/pki/ca-trust/source/anchors/{_NAME}.pem"
     keychain = "/Library/Keychains/System.keychain"
     chromium = 'sql:"$HOME"/.pki/nssdb'
-    profiles = (
-        '"$HOME"/snap/firefox/common/.mozilla/firefox/*/cert9.db',
-        '"$HOME"/.mozilla/firefox/*/cert9.db',
-        '"$HOME"/Library/Application\\ Support/Firefox/Profiles/*/cert9.db',
-    )
-    each = f'for profile in {" ".join(profiles)}; do [ -f "$profile" ] &&'
+    places = '"$HOME"/.mozilla "$HOME"/snap/firefox "$HOME"/Library/"Application Support"/Firefox'
+    profiles = f"find {places} -name cert9.db -execdir certutil -d sql:."
     return [
         {
             "for": "Debian, Ubuntu (curl, git, Python and others that ask the system)",
@@ -52,9 +48,9 @@ def instructions(authority: Path, nickname: str) -> list[dict[str, Any]]:
             "undo": [f"certutil -d {chromium} -D -n {nick}"],
         },
         {
-            "for": "Firefox, every profile (close it first)",
-            "commands": [f'{each} certutil -d "sql:${{profile%/*}}" -A -t C,, -n {nick} -i {file}; done'],
-            "undo": [f'{each} certutil -d "sql:${{profile%/*}}" -D -n {nick}; done'],
+            "for": "Firefox, every profile (close it first; places that are not there do not matter)",
+            "commands": [f"{profiles} -A -t C,, -n {nick} -i {file} \\;"],
+            "undo": [f"{profiles} -D -n {nick} \\;"],
         },
         {
             "for": "one program, for as long as this shell lives",
