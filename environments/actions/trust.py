@@ -43,6 +43,7 @@ def instructions(authority: Path, nickname: str) -> list[dict[str, Any]]:
             "for": "Chromium, Chrome on Linux (certutil is in libnss3-tools or nss-tools)",
             "commands": [
                 'mkdir -p "$HOME"/.pki/nssdb',
+                f'[ -f "$HOME"/.pki/nssdb/cert9.db ] || certutil -d {chromium} -N --empty-password',
                 f"certutil -d {chromium} -A -t C,, -n {nick} -i {file}",
             ],
             "undo": [f"certutil -d {chromium} -D -n {nick}"],
