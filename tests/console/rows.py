@@ -7,7 +7,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from environments.models import Environment, GitState, Health, Stage
+from environments.models import Backup, Environment, GitState, Health, Stage
 from environments.states import STAGE_PORT_OFFSETS, EnvironmentState
 from events import log
 from events.actor import acting_as
@@ -143,3 +143,21 @@ def events(count: int) -> None:
     with acting_as("user:tester"), log.atomic():
         for number in range(count):
             log.emit("session.started", subject=f"session/worker{number}", message=f"Session worker{number} runs")
+
+
+def backups(count: int) -> None:
+    """Verified backups of the stages there are, one after the other."""
+    stages = list(Stage.objects.all())
+    Backup.objects.bulk_create(
+        Backup(
+            stage=stages[number % len(stages)],
+            name=f"demo-{number}",
+            reason="schedule",
+            state="verified",
+            path=f"/nowhere/demo-{number}.sqlite3.gz",
+            size=4711,
+            sha256="a" * 64,
+            verified_at=timezone.now(),
+        )
+        for number in range(count)
+    )

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.django_db
 LISTS = {
     "/admin/": 12,
     "/admin/gaia_sessions/session/": 14,
+    "/admin/environments/backup/": 13,
     "/admin/environments/environment/": 15,
     "/admin/environments/health/": 15,
     "/admin/processes/operation/": 12,
