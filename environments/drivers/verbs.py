@@ -268,7 +268,18 @@ def reset(path: Path, keep: Keep, *, to: str = "HEAD", mode: str = "mixed") -> D
             refuse_overwriting(repository, written_by_checkout(repository, target), by="reset --hard")
         snapshot = keep(f"before reset --{mode} {to}")
         run_patiently(repository, "reset", "-q", f"--{mode}", target, timeout=VERB_S)
-        return look.done(f"{path.name} is reset to {target[:10]} ({mode})", snapshot=snapshot)
+        kept = _keep_overtaken(repository, found.head, target)
+        return look.done(f"{path.name} is reset to {target[:10]} ({mode}){kept}", snapshot=snapshot)
+
+
+def _keep_overtaken(repository: Repository, expected: str, target: str) -> str:
+    """A branch for what somebody committed after the snapshot and before the reset; a few words about it."""
+    left = repository.text("rev-parse", "-q", "--verify", "ORIG_HEAD", check=False)  # written by the reset itself
+    if left in ("", expected) or repository.run("merge-base", "--is-ancestor", left, target, check=False).ok:
+        return ""
+    branch = f"kept/{left[:10]}"
+    run_patiently(repository, "update-ref", f"refs/heads/{branch}", left, timeout=VERB_S)
+    return f"; what was committed meanwhile is on branch {branch}"
 
 
 def clean(path: Path, keep: Keep) -> Done:

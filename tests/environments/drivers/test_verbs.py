@@ -297,6 +297,18 @@ def test_reset_and_back(pair: Pair) -> None:
     pair.check()
 
 
+def test_a_commit_made_while_the_snapshot_was_taken_is_kept(pair: Pair) -> None:
+    def keep(reason: str) -> str:
+        name = pair.keep(pair.one)(reason)
+        commit(pair.one, {"late": "made by an agent meanwhile\n"})
+        return name
+
+    commit(pair.one, {"mine": "mine\n"})
+    done = verbs.reset(pair.one, keep, to="origin/main", mode="hard")
+    assert "meanwhile is on branch kept/" in done.message
+    assert git(pair.one, "show", f"{done.message.rpartition(' ')[2]}:late") == "made by an agent meanwhile"
+
+
 @pytest.mark.parametrize("mode", ["soft", "mixed"])
 def test_gentle_resets_keep_the_files(pair: Pair, mode: str) -> None:
     commit(pair.one, {"text": "mine\n"})
