@@ -168,7 +168,7 @@ KEYS: tuple[Key, ...] = (
     Key("sessions", "history_limit", 10000, _count, "Lines of scrollback tmux keeps per pane."),
     Key("sessions", "shell", "", _text, "Shell where no agent is installed; empty: $SHELL, else /bin/sh."),
     Key("sessions", "path", "", _text, "PATH to find agent CLIs on; empty: that of whoever ran `gaia up`."),
-    Key("sessions", "socket_dirs", "", _text, "Directories with tmux sockets of others, ':' between; empty: tmux's own."),
+    Key("sessions", "socket_dirs", "", _text, "Directories with others' tmux sockets, ':' between; empty: tmux's own."),
     Key("sessions", "sockets", "", _text, "More tmux sockets of others to look at, ':' between them."),
     Key("jobs", "workers", 2, _count, "Workers of the job queue."),
     Key("jobs", "keep_days", 90, _count, "Days that what is over is kept in lists: operations, past sessions, …."),
