@@ -8,7 +8,7 @@ import socket
 import stat
 import struct
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -39,7 +39,8 @@ def default_directories(environ: Mapping[str, str]) -> list[Path]:
 def find_sockets(directories: Iterable[Path], more: Iterable[Path] = ()) -> list[Path]:
     """The sockets of tmux servers that may not be GAIA's.
 
-    A directory or socket of another user in one of the directories is passed over: everybody may write in /tmp.
+    A directory or socket of another user in one of the directories is passed over: everybody may write in /tmp. So is
+    a name that is no text, which nothing could be told about.
 
     Args:
         directories: where to look; one that is missing or somebody else's holds none.
@@ -48,7 +49,7 @@ def find_sockets(directories: Iterable[Path], more: Iterable[Path] = ()) -> list
     found: dict[Path, None] = {}
     for directory in directories:
         for path in _entries(directory):
-            if not _GAIAS.fullmatch(path.name) and _is_ours(path, stat.S_ISSOCK):
+            if path.name.isprintable() and not _GAIAS.fullmatch(path.name) and _is_our_socket(path):
                 found.setdefault(path)
     for path in more:
         with suppress(OSError):
@@ -115,17 +116,15 @@ def _peer(client: socket.socket) -> Holder:
 
 
 def _entries(directory: Path) -> list[Path]:
-    if not _is_ours(directory, stat.S_ISDIR):
-        return []
     try:
-        return sorted(directory.iterdir())
+        return sorted(directory.iterdir()) if directory.stat().st_uid == os.getuid() else []
     except OSError:
         return []
 
 
-def _is_ours(path: Path, kind: Callable[[int], bool]) -> bool:
+def _is_our_socket(path: Path) -> bool:
     try:
         facts = path.lstat()
     except OSError:
         return False
-    return kind(facts.st_mode) and facts.st_uid == os.getuid()
+    return stat.S_ISSOCK(facts.st_mode) and facts.st_uid == os.getuid()

@@ -71,6 +71,6 @@ class Stranger:
                 words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
             except OSError:
                 continue
-            if words and words[0].startswith(b"tmux") and str(self.socket).encode() in words:
+            if words and words[0].startswith(b"tmux") and os.fsencode(self.socket) in words:
                 found.append(int(entry.name))
         return found

@@ -290,11 +290,20 @@ def test_what_is_no_tmux_server_is_passed_over(stranger: Make) -> None:
     server = stranger("default", "one")
     directory = server.socket.parent
     (directory / "file").write_text("no socket")
-    (directory / "fifo").mkdir()
+    (directory / "directory").mkdir()
+    stranger("no\ntext", "two")
+    stranger(os.fsdecode(b"no\xfftext"), "three")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(directory / "deaf"))
         listening.listen()
         assert set(looked()) == {"one"}
+
+
+def test_a_directory_may_be_a_link(stranger: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    link = tmp_path / "tmux-0"
+    link.symlink_to(stranger("default", "one").socket.parent)
+    monkeypatch.setitem(settings.GAIA.values, "sessions.socket_dirs", f"/nowhere:{link}")
+    assert set(looked()) == {"one"}
 
 
 def test_what_is_typed_by_nobody(stranger: Make, tmux: Tmux) -> None:
