@@ -33,7 +33,8 @@ class Demo:
     def __init__(self, home: Path) -> None:
         ours = {name: value for name, value in os.environ.items() if not name.startswith(("GAIA_", "DJANGO_", "TMUX"))}
         named = {"GAIA_NODE": "local", "LOGNAME": "operator", "GAIA_SESSIONS_SHELL": "/bin/sh", "PS1": "$ ", "ENV": ""}
-        self.environ = {**ours, **named, "GAIA_HOME": str(home)}
+        nobodys = {"GAIA_SESSIONS_SOCKET_DIRS": str(home / "sockets")}  # not what else runs on this machine
+        self.environ = {**ours, **named, **nobodys, "GAIA_HOME": str(home)}
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         said = json.loads(self.gaia("up", "--demo", "--detach", "--json", "--port", str(port)))
