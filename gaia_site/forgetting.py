@@ -16,6 +16,8 @@ from django.contrib.sessions.models import Session as BrowserSession
 from django.db.models import F, Max, OuterRef, Q, QuerySet, Subquery
 from django_q.models import Task
 
+from environments.models import Backup
+from environments.states import BackupState
 from events import log
 from events.notifications import deliveries
 from policy.models import Token
@@ -37,6 +39,7 @@ def forget_old(now: datetime) -> int:
 def _over(now: datetime, before: datetime) -> Iterator[tuple[str, QuerySet[Any]]]:
     yield "notifications", deliveries.over_before(before)
     yield "past sessions", Session.objects.filter(state__in=SESSION_TERMINAL, ended_at__lt=before)
+    yield "deleted backups", Backup.objects.filter(state=BackupState.DELETED, created_at__lt=before)
     yield "operations", _operations(before)
     yield "processes", _processes(before)
     yield "runs of jobs", _runs(before)

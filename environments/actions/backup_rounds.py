@@ -22,6 +22,7 @@ from processes.models import Operation
 
 KIND, VERIFY = "environment.backup", "environment.verify_backup"
 SUBJECT = "backups"
+_RETRIES = 4  # within the interval, of one that fails
 
 
 def request_backups(
@@ -73,10 +74,20 @@ def request_verify(backup: Backup, *, idempotency_key: str | None = None, detach
 
 
 def due(now: datetime | None = None) -> list[Database]:
-    """Databases whose last verified backup is older than `backups.interval`, or who have none."""
-    moment = (now or timezone.now()) - timedelta(hours=settings.GAIA["backups.interval"])
-    newest = ((database, backups.newest_of(database)) for database in databases())
-    return [database for database, backup in newest if backup is None or backup.created_at <= moment]
+    """Databases whose last verified backup is older than `backups.interval`, or who have none.
+
+    One that could not be backed up is tried again after a quarter of that time.
+    """
+    moment, interval = now or timezone.now(), timedelta(hours=settings.GAIA["backups.interval"])
+    return [each for each in databases() if _is_due(each, moment - interval, moment - interval / _RETRIES)]
+
+
+def _is_due(database: Database, verified_before: datetime, tried_before: datetime) -> bool:
+    newest = backups.newest_of(database)
+    if newest is not None and newest.created_at > verified_before:
+        return False
+    tried = Backup.objects.filter(state=BackupState.FAILED, stage=database.stage, created_at__gt=tried_before)
+    return not tried.exists()
 
 
 def request_due(now: datetime | None = None) -> Operation | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,8 @@ def take_locked(database: Database, *, reason: str, watch: Watch | None = None, 
         taken, _ = take_files(database, facts, watch)
     except GaiaError as error:
         _record_failed(backup, error.what)
+        if isinstance(error, DatabaseDamaged):
+            error.fix = how_to_mend(database)
         raise
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
@@ -79,6 +82,13 @@ def take_files(database: Database, facts: Facts, watch: Watch | None = None) -> 
     if database.engine == SQLITE:
         return backup_files.take_sqlite(database.file, directory(), facts, timeout=timeout, watch=watch)
     return take_postgres(database.server, directory(), facts, timeout=timeout, watch=watch)
+
+
+def how_to_mend(database: Database) -> str:
+    """What somebody can do whose database is damaged."""
+    if database.stage is None:
+        return "Restore its newest backup: gaia down, then gaia backup restore gaia, then gaia up."
+    return f"gaia env repair-database {database.stage.environment.directory} {database.stage.name} makes it again."
 
 
 def new_facts(
@@ -129,7 +139,7 @@ def verify(backup: Backup, watch: Watch | None = None) -> Backup:
     Raises: Conflict for one that is not there (any more) or is being verified; DatabaseDamaged, NotFound.
     """
     require_there(backup)
-    with verifying(backup):
+    with held(backup, timeout=_LOCK_PATIENCE_S):
         facts = facts_of(backup)
         file, timeout = Path(backup.path), settings.GAIA["backups.timeout"]
         try:
@@ -147,9 +157,16 @@ def verify(backup: Backup, watch: Watch | None = None) -> Backup:
     return backup
 
 
-def verifying(backup: Backup) -> Any:
-    """Hold one backup's files. Raises: Conflict that names the holder."""
-    return file_lock(settings.GAIA.home.locks / f"backup-{backup.name}.lock", what=f"the backup {backup.name}")
+def held(backup: Backup, *, timeout: float = 0.0) -> AbstractContextManager[None]:
+    """Hold the backups of a backup's database, so that none is deleted while it is read.
+
+    Args:
+        timeout: seconds to wait for another holder.
+
+    Raises: Conflict that names the holder.
+    """
+    what = f"one of the backups of {Database(backup.stage).called}"
+    return file_lock(lock_path(f"{key_of(backup)}/backups"), timeout=timeout, what=what)
 
 
 def record_spoiled(backup: Backup, error: GaiaError) -> bool:
@@ -188,7 +205,7 @@ def delete(backup: Backup, *, why: str = "") -> bool:
         raise Conflict(f"the backup {backup.name} is being taken", fix="Wait until it has ended, or cancel it.")
     if backup.state == BackupState.DELETED:
         return False
-    with verifying(backup):
+    with held(backup, timeout=_LOCK_PATIENCE_S):
         backup_files.remove(directory(), backup.name)
     return log.change(
         backup,

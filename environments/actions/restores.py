@@ -117,7 +117,7 @@ def restore(name: str, *, restart: bool = False, watch: Watch | None = None) -> 
     with ExitStack() as held:
         held.enter_context(project_lock(stage.environment.project.name))
         held.enter_context(database.lock(timeout=5.0))
-        held.enter_context(backups.verifying(backup))
+        held.enter_context(backups.held(backup, timeout=5.0))
         held.callback(backup_restore.clear_place, database.file)
         new = _unpacked(backup, database.file, timeout, watch)
         with stopped(stage, restart=restart) as restarted:

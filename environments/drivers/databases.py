@@ -123,7 +123,7 @@ def damaged(file: Path, why: str) -> DatabaseDamaged:
     return DatabaseDamaged(
         f"the database {file.name} is damaged: {why}",
         meaning=f"{file} cannot be relied upon.",
-        fix="Have it salvaged and made anew: gaia env repair-database ENVIRONMENT STAGE.",
+        fix="Have it salvaged and made again: gaia env repair-database; gaia backup restore gaia for GAIA's own.",
         path=str(file),
     )
 

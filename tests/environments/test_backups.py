@@ -28,6 +28,7 @@ from environments.drivers.databases import DatabaseDamaged, Watch
 from environments.models import Backup
 from environments.states import BackupState
 from events.models import Event, Level
+from gaia_site.forgetting import forget_old
 from processes.actions.operations import request_cancel, run_operation
 from processes.models import Operation
 from processes.states import OperationState
@@ -328,6 +329,27 @@ def test_the_clock_asks_for_those_whose_time_has_come(place: Place) -> None:
         "stages": [place.stage(1, "dev").pk, place.stage(1, "staging").pk], "own": True, "reason": "schedule",
     }  # fmt: skip
     assert jobs.request_backups() is None, "they are being taken"
+
+
+def test_one_that_failed_is_tried_again_after_a_while(place: Place) -> None:
+    place.set_up(1)
+    stage, now = place.stage(1, "qa"), timezone.now()
+    file_of(stage).write_bytes(b"no database" * 100)
+    with pytest.raises(DatabaseDamaged, match="not a database") as caught:
+        backups.take_backup(stage, now=now)
+    assert caught.value.fix == "gaia env repair-database shop-dev1 qa makes it again."
+    assert stage.pk not in {each.stage.pk for each in backup_rounds.due(now) if each.stage}
+    later = now + timedelta(hours=settings.GAIA["backups.interval"] / 4, minutes=1)
+    assert stage.pk in {each.stage.pk for each in backup_rounds.due(later) if each.stage}
+
+
+def test_rows_of_deleted_ones_are_forgotten_in_the_end(place: Place) -> None:
+    place.set_up(1)
+    long_ago = timezone.now() - timedelta(days=settings.GAIA["jobs.keep_days"] + 1)
+    there, deleted = (backups.take_backup(place.stage(1, name), now=long_ago) for name in ("qa", "dev"))
+    backups.delete(deleted)
+    assert forget_old(timezone.now()) == 1
+    assert Backup.objects.get() == there
 
 
 def test_the_clock_finds_nothing_to_do(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
