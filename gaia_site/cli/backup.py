@@ -14,6 +14,7 @@ from gaia_site.cli.ground import confirm, forget_schema, load, ready, say
 
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 _SHOWN_TABLES = 15
+_ICONS = {"verified": "ready", "taking": "creating", "deleted": "stopped"}  # whose they look like
 
 
 def take(arguments: Namespace) -> int:
@@ -53,8 +54,9 @@ def _told_taken(arguments: Namespace, taken: list[dict[str, Any]]) -> int:
     if arguments.json:
         print(json.dumps({"taken": taken}))
         return 0
+    longest = max(len(each["name"]) for each in taken)
     for each in taken:
-        print(f"{each['name']}  {size_told(each['size'])}, verified by restoring it")
+        print(f"{each['name']:<{longest}}  {size_told(each['size']):>9}, verified by restoring it")
     return 0
 
 
@@ -68,7 +70,7 @@ def list_(arguments: Namespace) -> int:
         print("No backups. Take some: gaia backup take --all")
     for each in found:
         taken = datetime.fromisoformat(each["created_at"]).astimezone()
-        state = f"{pictures.icon(each['state'])} {each['state']:<8}"
+        state = f"{pictures.icon(_ICONS.get(each['state'], each['state']))} {each['state']:<8}"
         what = each.get("problem") or each["reason"]
         print(f"{state} {each['name']:<44} {size_told(each['size']):>9}  {taken:%Y-%m-%d %H:%M}  {what}")
     return 0
@@ -113,9 +115,7 @@ def show(arguments: Namespace) -> int:
 
     own = own_backup(arguments.name)
     if own is not None:
-        shown = {"name": own.name, "of": OWN_CALLED, "reason": own.reason, "size": own.size} | preview_own(
-            own
-        )
+        shown = {"name": own.name, "of": OWN_CALLED, "reason": own.reason, "size": own.size} | preview_own(own)
     else:
         ready()
         from environments.actions import backup_rounds, backups, restores
