@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from sessions.actions.ending import finish_stop
 from sessions.actions.seen import Eye, Seen
 from sessions.configured import fleet, more_sockets, shown_providers, socket_directories
 from sessions.drivers import tmux_others
-from sessions.drivers.tmux import PaneFacts, TmuxError
-from sessions.drivers.tmux_others import OtherServer
+from sessions.drivers.tmux import SNAPSHOT_TIMEOUT, PaneFacts, TmuxError
+from sessions.drivers.tmux_others import LOOK_TIMEOUT, OtherServer
 from sessions.drivers.tmux_sockets import distinct, find_sockets, holder, server_lives
 from sessions.models import Session
 from sessions.programs import agents_of
@@ -40,10 +41,11 @@ class Lookout:
 
     Args:
         clock: seconds that only ever grow.
+        patience: seconds a server has to answer.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, patience: float = LOOK_TIMEOUT) -> None:
+        self._clock, self._patience = clock, patience
         self._resting: dict[Path, tuple[int, float]] = {}
         self._thorough_at = clock()
 
@@ -71,11 +73,12 @@ class Lookout:
 
     def _ask(self, sockets: Iterable[Path]) -> dict[Path, _Answer]:
         chosen = list(sockets)
+        ask = partial(_ask, patience=self._patience)
         if len(chosen) <= 1:
-            answers = [_ask(socket) for socket in chosen]
+            answers = [ask(socket) for socket in chosen]
         else:
             with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="others") as pool:
-                answers = list(pool.map(_ask, chosen))
+                answers = list(pool.map(ask, chosen))
         for socket, answer in zip(chosen, answers, strict=True):
             self._remember(socket, silent=isinstance(answer, TmuxError))
         return dict(zip(chosen, answers, strict=True))
@@ -101,10 +104,10 @@ class Lookout:
 
 def look() -> None:
     """One look, for who has nobody that looks all the time; what cannot be seen is left as it is."""
-    Lookout().look()
+    Lookout(patience=SNAPSHOT_TIMEOUT).look()
 
 
-def _ask(socket: Path) -> _Answer:
+def _ask(socket: Path, *, patience: float) -> _Answer:
     """What a server has; None when nobody listens; the error when that cannot be told. Touches no database."""
     try:
         who = holder(socket)
@@ -112,7 +115,7 @@ def _ask(socket: Path) -> _Answer:
             return None
         if who.uid != os.getuid():
             return TmuxError(f"the tmux server on {socket} is another user's")
-        return OtherServer(socket).look()
+        return OtherServer(socket).look(timeout=patience)
     except TmuxError as error:
         return error
     except GaiaError as error:  # no tmux, or a path that is too long

@@ -29,6 +29,7 @@ from tests.sessions.drivers.waiting import until
 from tests.sessions.strangers import Stranger
 
 Make = Callable[..., Stranger]
+PATIENCE = 20.0  # seconds: the machine may be busy
 
 FLEET = {
     "dev3_worker": ("dev_workers", "ollama"),
@@ -65,7 +66,7 @@ def ours_after_a_look() -> bool:
 
 
 def looked(lookout: Lookout | None = None) -> dict[str, Session]:
-    (lookout or Lookout()).look()
+    (lookout or Lookout(patience=PATIENCE)).look()
     return rows()
 
 
@@ -86,7 +87,7 @@ def test_they_are_seen_in_their_groups_and_left_as_they_are(stranger: Make) -> N
 def test_what_does_not_change_costs_one_query(stranger: Make) -> None:
     for name in ("one", "two", "three", "four", "five"):
         stranger(name, *FLEET)
-    lookout = Lookout()
+    lookout = Lookout(patience=PATIENCE)
 
     def queries() -> int:
         with CaptureQueriesContext(connection) as captured:
@@ -100,7 +101,7 @@ def test_what_does_not_change_costs_one_query(stranger: Make) -> None:
 
 def test_with_nobody_there_it_costs_one_query(stranger: Make, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(1):
-        Lookout().look()
+        Lookout(patience=PATIENCE).look()
 
 
 def test_of_the_fleets_names_both_are_shown(stranger: Make, tmux: Tmux) -> None:
@@ -195,15 +196,15 @@ def test_a_server_that_hangs_keeps_nobody_waiting_and_concludes_nothing(stranger
     hung, well = stranger("hung", "one"), stranger("well", "two")
     clock = [0.0]
     lookout = Lookout(clock=lambda: clock[0])
-    looked(lookout)
-    hung_pid = hung.pid
-    os.kill(hung_pid, signal.SIGSTOP)
-    well("kill-session", "-t", "=two")
 
     def later() -> dict[str, Session]:
         clock[0] += 60.0
         return looked(lookout)
 
+    until(lambda: set(later()) == {"one", "two"})
+    hung_pid = hung.pid
+    os.kill(hung_pid, signal.SIGSTOP)
+    well("kill-session", "-t", "=two")
     until(lambda: "two" not in later())
     assert (rows()["one"].state, rows()["one"].problem) == (SessionState.RUNNING, UNANSWERED)
     os.kill(hung_pid, signal.SIGCONT)
@@ -296,7 +297,7 @@ def test_what_is_no_tmux_server_is_passed_over(stranger: Make) -> None:
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(directory / "deaf"))
         listening.listen()
-        assert set(looked()) == {"one"}
+        assert set(looked(Lookout(patience=2.0))) == {"one"}
 
 
 def test_a_directory_may_be_a_link(stranger: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -347,7 +348,7 @@ def test_only_a_shell_where_an_agent_should_be(stranger: Make, agents: Path) -> 
     server.new("notes", "/bin/sh", str(codex))
     server.new("architect")
     clock = [0.0]
-    lookout = Lookout(clock=lambda: clock[0])
+    lookout = Lookout(clock=lambda: clock[0], patience=PATIENCE)
 
     def told() -> dict[str, tuple[str, str, str]]:
         clock[0] += 5.0
@@ -391,7 +392,7 @@ def test_no_session_is_seen_twice_by_two_that_look_at_once(stranger: Make) -> No
     stranger("default", "one")
     first, second = others._Comparison(*_eyes()), others._Comparison(*_eyes())
     path = next(iter(_sockets()))
-    answer = others._ask(path)
+    answer = others._ask(path, patience=PATIENCE)
     for comparison in (first, second):
         comparison.compare(path, [], answer)
     first.write()
