@@ -235,7 +235,7 @@ def examine_copy(scratch: Path, source: Path, *, timeout: float, watch: Watch | 
     Raises: as `examine`.
     """
     try:
-        return examine(scratch, timeout=timeout, watch=watch)
+        return examine(scratch, timeout=timeout, watch=watch, alone=True)
     except GaiaError as error:
         texts = [
             text.replace(str(scratch), str(source)).replace(scratch.name, source.name)

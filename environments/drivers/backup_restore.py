@@ -89,7 +89,8 @@ def _replace_whole(new: Path, file: Path) -> None:
         if mode == "wal":
             raise in_use(file)
         try:
-            old.execute("BEGIN EXCLUSIVE")
+            old.execute("BEGIN EXCLUSIVE")  # what a killed writer left half done is rolled back here
+            _remove_traces(file)  # a journal that was finished, and whose end was not written down
             os.replace(new, file)
         except BaseException:
             if old.in_transaction:
@@ -105,9 +106,13 @@ def _replace_remains(new: Path, file: Path) -> None:
     """What lies there is no database; what belongs to it was salvaged before."""
     if holders(file):
         raise in_use(file)
+    _remove_traces(file)
+    os.replace(new, file)
+
+
+def _remove_traces(file: Path) -> None:
     for trace in TRACES:
         Path(f"{file}{trace}").unlink(missing_ok=True)
-    os.replace(new, file)
 
 
 def copy_closed(source: Path, target: Path) -> None:

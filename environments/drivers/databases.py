@@ -79,11 +79,12 @@ def stage_database(path: Path, stage: str, name: str) -> Path:
 
 
 @contextmanager
-def opened(file: Path, *, timeout: float = BUSY_S) -> Iterator[sqlite3.Connection]:
+def opened(file: Path, *, timeout: float = BUSY_S, alone: bool = False) -> Iterator[sqlite3.Connection]:
     """A connection to a database that exists; SQLite's own errors come out as GAIA's.
 
     Args:
         timeout: seconds to wait for others' locks.
+        alone: nobody else knows of it, and it is only read: SQLite then puts no files of its own beside it.
 
     Raises: NotFound, DatabaseDamaged, DatabaseInUse, Refused, Unavailable.
     """
@@ -93,7 +94,8 @@ def opened(file: Path, *, timeout: float = BUSY_S) -> Iterator[sqlite3.Connectio
     except FileNotFoundError as error:
         raise NotFound(f"there is no database {file}", path=str(file)) from error
     try:
-        with closing(sqlite3.connect(f"{file.as_uri()}?mode=rw", uri=True, timeout=timeout)) as connection:
+        how = "mode=ro&immutable=1" if alone else "mode=rw"
+        with closing(sqlite3.connect(f"{file.as_uri()}?{how}", uri=True, timeout=timeout)) as connection:
             connection.isolation_level = None  # transactions are begun and ended here, not by the module
             yield connection
     except sqlite3.Error as error:
@@ -152,15 +154,16 @@ def holders(file: Path) -> list[tuple[int, str]]:
     return found
 
 
-def examine(file: Path, *, timeout: float, watch: Watch | None = None) -> Contents:
+def examine(file: Path, *, timeout: float, watch: Watch | None = None, alone: bool = False) -> Contents:
     """Have SQLite read all of a database and look for damage, and count its rows.
 
     Args:
         timeout: seconds.
+        alone: as for `opened`.
 
     Raises: DatabaseDamaged with what SQLite says; Unavailable when it took too long; as `opened`.
     """
-    with opened(file) as connection, _watched(connection, file, timeout, watch):
+    with opened(file, alone=alone) as connection, _watched(connection, file, timeout, watch):
         check = _check(connection, file)
         _tell(watch, 0.7)
         return Contents(count_rows(connection), _orphans(connection), check)

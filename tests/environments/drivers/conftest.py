@@ -62,3 +62,10 @@ def demo(make: Callable[..., Checkout]) -> Checkout:
 def environment(repository: Path, tmp_path: Path) -> Environment:
     """One that was made of the repository."""
     return Environment(repository, tmp_path / "it's a root")
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """A directory with nothing in it."""
+    (tmp_path / "here").mkdir()
+    return tmp_path / "here"

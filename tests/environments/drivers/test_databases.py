@@ -1,4 +1,4 @@
-"""SQLite databases: copied while others write, examined, replaced, and saved when they are damaged."""
+"""SQLite databases: copied while others write, packed, and examined."""
 
 from __future__ import annotations
 
@@ -16,32 +16,19 @@ from pathlib import Path
 import pytest
 
 from common.errors import Conflict, NotFound, Unavailable
-from environments.drivers import backup_files, backup_restore
-from environments.drivers.backup_files import SQLITE, Facts
+from environments.drivers import backup_files
+from environments.drivers.backup_files import Facts
 from environments.drivers.backup_sqlite import copy_database
 from environments.drivers.databases import (
     DatabaseDamaged,
     DatabaseInUse,
     TookTooLong,
     examine,
-    holders,
     look,
     stage_database,
 )
-from tests.environments.drivers.writers import TOTAL, gone, make_database, spoil, sums, writing
-
-ROOT = Path(__file__).parents[3]
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Path:
-    """A directory with nothing in it."""
-    (tmp_path / "here").mkdir()
-    return tmp_path / "here"
-
-
-def facts(name: str = "shop-dev1-qa-20250131T120000Z") -> Facts:
-    return Facts(name, "environment/shop-dev1/qa", SQLITE, "on demand", "2025-01-31T12:00:00+00:00", "shop.db")
+from tests.environments.drivers.copies import facts, in_a_process
+from tests.environments.drivers.writers import TOTAL, make_database, spoil, sums, writing
 
 
 def take(source: Path, directory: Path, **options: object) -> tuple[Facts, Path]:
@@ -93,6 +80,15 @@ def test_the_source_is_left_as_it_was(here: Path) -> None:
     take(source, here / "backups")
     (here / "backups").rename(here.parent / f"{here.name}-backups")
     assert (source.read_bytes(), sorted(path.name for path in here.iterdir())) == before
+
+
+def test_nothing_is_put_beside_what_is_examined_alone(here: Path) -> None:
+    """What a kill would leave in a checkout there would look like somebody's work."""
+    source = make_database(here / "shop.db")
+    beside: set[str] = set()
+    alone = examine(source, timeout=60, alone=True, watch=lambda _: beside.update(os.listdir(here)))
+    assert beside == {"shop.db"}
+    assert alone == examine(source, timeout=60)
 
 
 def test_a_writer_that_crashed_has_its_last_commit_in_the_backup(here: Path) -> None:
@@ -258,47 +254,6 @@ def test_a_description_that_is_none(here: Path, text: str) -> None:
     assert backup_files.all_known(here) == []
 
 
-_IN_A_PROCESS = """
-import os, resource, signal, sys, threading
-from pathlib import Path
-from common.errors import GaiaError
-from environments.drivers import backup_files, backup_restore
-from tests.environments.drivers.test_databases import facts
-
-what, function, count = sys.argv[1], sys.argv[4], int(sys.argv[5])
-source, directory = Path(sys.argv[2]), Path(sys.argv[3])
-if what == "limited":
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (count, count))
-else:
-    calls = []
-    def watch(frame, event, argument):
-        code = frame.f_code
-        name = code.co_name if event == "call" else getattr(argument, "__name__", "") if event == "c_call" else ""
-        if name == function and "/environments/drivers/" in code.co_filename:
-            calls.append(1)
-            if len(calls) == count:
-                os.kill(os.getpid(), signal.SIGKILL)
-    sys.setprofile(watch)
-try:
-    if what == "put":
-        backup_restore.put_in_place(backup_restore.place_for(source), source)
-    else:
-        backup_files.take_sqlite(source, directory, facts(), timeout=60)
-except GaiaError as error:
-    print(f"{error.exit_code} {error.what} | {error.fix}")
-"""
-
-
-def in_a_process(
-    what: str, source: Path, directory: Path, function: str, count: int
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", _IN_A_PROCESS, what, source, directory, function, str(count)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize("limit", [100, 20_000, 700_000])
 def test_a_disk_that_takes_no_more(here: Path, limit: int) -> None:
     source = make_database(here / "shop.db")
@@ -330,144 +285,6 @@ def test_killed_while_it_is_taken_and_taken_again(here: Path, function: str, cal
     assert list(directory.iterdir()) == []
     take(source, directory)
     assert sums(source) == (TOTAL, 2000)
-
-
-# -- putting one in the place of another
-
-
-def restored(file: Path, rows: int = 7) -> Path:
-    """Another database, made ready beside one."""
-    return make_database(backup_restore.place_for(file), rows=rows)
-
-
-@pytest.mark.parametrize("mode", ["wal", "delete"])
-def test_replaced_with_what_others_had_written_last(here: Path, mode: str) -> None:
-    file = make_database(here / "shop.db", mode=mode)
-    with writing(file, 1) as writers:
-        for each in writers:
-            each.kill()  # a log of writes is left, or a journal that is to be rolled back
-        gone(*writers)
-        backup_restore.put_in_place(restored(file), file)
-        writers.clear()
-    assert sums(file) == (TOTAL, 7)
-    assert examine(file, timeout=60).tables == {"account": 2, "moved": 0, "padding": 7}
-    assert [path.name for path in here.iterdir()] == ["shop.db"]
-
-
-def test_not_under_somebody_who_has_it_open(here: Path) -> None:
-    file = make_database(here / "shop.db")
-    with writing(file, 1) as [writer]:
-        with pytest.raises(DatabaseInUse) as caught:
-            backup_restore.put_in_place(restored(file), file)
-        assert f"pid {writer.pid}" in caught.value.what
-        assert writer.pid in {pid for pid, _ in holders(file)}
-    assert sums(file) == (TOTAL, 2000)
-    with closing(sqlite3.connect(file)) as database:
-        assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-
-
-def test_where_there_was_none_and_where_there_was_something_else(here: Path) -> None:
-    file = here / "data" / "shop.db"
-    file.parent.mkdir()
-    backup_restore.put_in_place(restored(file), file)
-    assert sums(file) == (TOTAL, 7)
-    assert file.stat().st_mode & 0o777 == 0o600
-
-    file.write_bytes(b"no database" * 1000)
-    Path(f"{file}-wal").write_bytes(b"nor a log" * 1000)
-    file.chmod(0o640)
-    backup_restore.put_in_place(restored(file, 9), file)
-    assert sums(file) == (TOTAL, 9)
-    assert file.stat().st_mode & 0o777 == 0o640
-    assert [path.name for path in file.parent.iterdir()] == ["shop.db"]
-
-
-@pytest.mark.parametrize(
-    ("function", "call"), [("opened", 1), ("_replace_whole", 1), ("execute", 3), ("replace", 1), ("sync_directory", 1)]
-)
-def test_killed_while_it_is_replaced(here: Path, function: str, call: int) -> None:
-    """The old one or the new one, never half of either, and nothing of the old one's log in the new one."""
-    file = make_database(here / "shop.db")
-    with writing(file, 1) as writers:
-        writers[0].kill()
-        gone(*writers)
-        writers.clear()
-    restored(file)
-    killed = in_a_process("put", file, here, function, call)
-    assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
-
-    new = function == "sync_directory"
-    assert sums(file) == (TOTAL, 7 if new else 2000)
-    examine(file, timeout=60)
-    if not new:
-        backup_restore.put_in_place(backup_restore.place_for(file), file)
-        assert sums(file) == (TOTAL, 7)
-
-
-# -- a damaged one
-
-
-def test_the_files_are_salvaged_as_they_are(here: Path) -> None:
-    file = make_database(here / "shop.db")
-    Path(f"{file}-wal").write_bytes(b"a log")
-    copies = backup_restore.salvage_raw(file, here / "salvage" / "one")
-    assert [(copy.name, copy.read_bytes()) for copy in copies] == [
-        ("shop.db", file.read_bytes()),
-        ("shop.db-wal", b"a log"),
-    ]
-    assert (here / "salvage" / "one").stat().st_mode & 0o777 == 0o700
-    assert {copy.stat().st_mode & 0o777 for copy in copies} == {0o600}
-
-
-@pytest.mark.parametrize("page", [1, 60, 250])
-@pytest.mark.parametrize("installed", [True, False])
-def test_what_can_be_read_is_recovered(here: Path, monkeypatch: pytest.MonkeyPatch, installed: bool, page: int) -> None:
-    """With SQLite's own program, as far as this machine's can do it, and without."""
-    file = make_database(here / "shop.db")
-    spoil(file, page=page, pages=2)
-    if not installed:
-        monkeypatch.setenv("PATH", str(here / "nowhere"))
-    before = file.read_bytes()
-
-    found = backup_restore.recover(file, here / "recovered.sqlite3", timeout=60)
-
-    assert file.read_bytes() == before
-    assert 1800 < found.tables["padding"] <= 2000
-    assert page == 1 or (found.tables["account"], sums(here / "recovered.sqlite3")[0]) == (2, TOTAL)
-    examine(here / "recovered.sqlite3", timeout=60)
-    assert sorted(path.name for path in here.iterdir()) == ["recovered.sqlite3", "shop.db"]
-
-
-def test_what_sqlites_own_program_says_is_taken_over(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program that says what SQLite's says where it can; the words of a dot command in a text are a text."""
-    file = make_database(here / "shop.db")
-    spoil(file)
-    program = here / "bin" / "sqlite3"
-    program.parent.mkdir()
-    sql = (
-        "BEGIN;\nPRAGMA writable_schema = on;\nCREATE TABLE note(id INTEGER PRIMARY KEY, text);\n"
-        "INSERT OR IGNORE INTO note VALUES(1, 'a;\n.shell touch x;\nb');\nINSERT INTO nowhere VALUES(1);\n"
-        "PRAGMA writable_schema = off;\nCOMMIT;\n"
-    )
-    (here / "sql").write_text(sql)
-    program.write_text(f"#!/bin/sh\ncat {here}/sql\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-
-    found = backup_restore.recover(file, here / "recovered.sqlite3", timeout=60)
-
-    assert (found.how, found.tables) == ("SQLite's .recover", {"note": 1})
-    assert len(found.problems) == 1
-    with closing(sqlite3.connect(here / "recovered.sqlite3")) as database:
-        assert database.execute("SELECT text FROM note").fetchone() == ("a;\n.shell touch x;\nb",)
-
-
-def test_nothing_can_be_read_of_what_is_no_database(here: Path) -> None:
-    (here / "shop.db").write_bytes(os.urandom(50_000))
-    found = backup_restore.recover(here / "shop.db", here / "recovered.sqlite3", timeout=60)
-    assert sum(found.tables.values()) == 0
-    backup_restore.make_empty(here / "empty.db")
-    assert examine(here / "empty.db", timeout=5).tables == {}
 
 
 # -- where it lies
