@@ -129,6 +129,12 @@ def _of_database(error: Exception) -> GaiaError | None:
             meaning="It was emptied or replaced while GAIA was not looking.",
             fix="Restore a backup, or run this again: then they are made anew, and sessions in tmux are found again.",
         )
+    if "not a database" in text or "malformed" in text:
+        return Unavailable(
+            f"GAIA's own database is damaged: {text}",
+            meaning="Nothing was done.",
+            fix="Restore its newest backup: gaia down, then gaia backup restore gaia; gaia backup list shows them.",
+        )
     if type(error).__name__ not in {"OperationalError", "InterfaceError", "DatabaseError"}:
         return None
     return Unavailable(

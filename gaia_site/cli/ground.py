@@ -120,7 +120,8 @@ def _migrate() -> None:
         except DatabaseError as error:
             raise Unavailable(
                 f"the database cannot be used: {str(error).strip()}",
-                fix="Is its server up, and database.url right? For SQLite: is the disk full, or data/ not yours?",
+                fix="Is its server up, and database.url right? For SQLite: is the disk full, or data/ not yours? "
+                "Damaged, it is restored with gaia backup restore gaia.",
             ) from error
     write_atomic(stamp, wanted)
 

@@ -126,6 +126,9 @@ def test_gaias_own_restored_with_gaia_down(bare: CommandLine) -> None:
 
     database.write_bytes(b"this is no database any more" * 1000)
     Path(f"{database}-wal").unlink(missing_ok=True)
+    lines = bare("events").mistake(6)
+    assert lines[0].startswith("gaia: GAIA's own database is damaged: ")
+    assert "gaia backup restore gaia" in lines[-1]
     listed = bare("backup", "list")
     assert own["name"] in listed.out
     assert "cannot be read" in listed.err
