@@ -41,11 +41,12 @@ def find(name: str, *, life: int | None = None, socket: str = "") -> Session:
 
     Raises: NotFound; Conflict when several tmux servers have one of that name.
     """
-    sessions = Session.objects.select_related("environment").filter(Q(name=name) | Q(tmux_name=name))
+    everybody = Session.objects.select_related("environment")
+    sessions = everybody.filter(Q(name=name) | Q(tmux_name=name))
     if socket:
         sessions = sessions.filter(Q(socket=socket) | Q(socket__endswith=f"/{socket}"))
-    if life is not None:
-        session = sessions.filter(pk=life).first()
+    if life is not None:  # those of others may have been renamed since their name was read
+        session = sessions.filter(pk=life).first() or everybody.of_others().filter(pk=life).first()
     else:
         managed = sessions.live().managed()
         session = (

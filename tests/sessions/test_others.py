@@ -431,6 +431,20 @@ def test_a_bad_pattern_of_the_operators_is_told_and_nothing_stops(stranger: Make
     assert looked()["notes"].provider == "mine"
 
 
+def test_patterns_of_the_operators_fleet(stranger: Make, home: Any) -> None:
+    stranger("default", "notes", "nightly-7", "pr_review1")
+    assert looked()["nightly-7"].group == "other"
+    groups = (
+        "{key: night, label: Night, short: NGT, patterns: ['nightly-\\d+']}, {key: other, label: Other, short: OTH}"
+    )
+    (home.root / "fleet.yaml").write_text(f"version: 1\ngroups: [{groups}]\nsessions: []\n")
+    assert {name: row.group for name, row in looked().items()} == {
+        "notes": "other",
+        "nightly-7": "night",
+        "pr_review1": "other",
+    }
+
+
 def test_without_tmux_nothing_is_concluded(stranger: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     stranger("default", "one")
     looked()

@@ -61,6 +61,11 @@ def test_listed_read_adopted_and_let_go(api: APIClient, stranger: Make) -> None:
     until(lambda: api.get(f"{at}capture/").json()["text"].count("hello") == 2)
     assert api.post(f"{at}release/").json()["origin"] == "foreign"
     problem(api.post(f"{at}release/"), 409)
+    server("rename-session", "-t", "=pr_review1", "renamed")
+    look()
+    assert "hello" in api.get(f"{at}capture/?life={shown['id']}").json()["text"], "whoever has its page open reads on"
+    server("rename-session", "-t", "=renamed", "pr_review1")
+    look()
     assert api.post(f"{at}adopt/?life={shown['id']}").json()["origin"] == "adopted"
     assert api.delete(at).status_code == 204
     assert server("list-sessions", code=1) == ""
