@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.errors import Conflict
-from environments.drivers.git import Output
+from environments.drivers.git import Output, Repository
 from environments.drivers.git_locks import is_locked, run_patiently, wait_for_git
 from environments.drivers.interrupted import put_back
 from environments.drivers.outcome import (
@@ -33,6 +33,7 @@ from environments.drivers.overwriting import (
 from environments.drivers.status import status
 
 _TRIES = 20
+_BINARY_BYTES = 8000  # git looks at as many
 
 
 def pull(path: Path, keep: Keep, *, author: Author, rebase: bool = False) -> Done:
@@ -69,17 +70,21 @@ def integrate(path: Path, keep: Keep, *, author: Author, rebase: bool = False, o
 def proceed(path: Path, *, author: Author) -> Done:
     """Go on with the merge, rebase, cherry-pick or revert under way: files without conflict markers count as resolved.
 
-    Raises: Conflict when nothing is under way; Conflicted while markers are left, or when the next commit has some.
+    A binary file has none, nor has one that the other side deleted: these have to be edited, added or removed first.
+
+    Raises: Conflict when nothing is under way; Conflicted while something is left to decide, or when the next commit
+        has conflicts.
     """
     with looking(path) as look:
         found, repository = look.found, look.repository
         if not found.in_progress or found.in_progress == "bisect":
             raise _nothing_under_way(path)
-        left = [name for name in found.conflict_paths if _has_markers(path / name)]
+        unmerged = _unmerged(repository)
+        left = [name for name, blobs in unmerged.items() if _is_left(repository, path, name, blobs)]
         if left:
             raise conflicted(found, path, "", files=left)
-        if found.conflict_paths:
-            names = (f":(literal){name}" for name in found.conflict_paths)
+        if unmerged:
+            names = (f":(literal){name}" for name in unmerged)
             run_patiently(repository, "add", "-A", "--", *names, timeout=VERB_S)
         env = {**identity(repository, author), "GIT_EDITOR": "true"}
         tried = run_patiently(repository, found.in_progress, "--continue", env=env, timeout=VERB_S, check=False)
@@ -170,10 +175,31 @@ def _nothing_under_way(path: Path) -> Conflict:
     return Conflict(f"{path.name} has no merge or rebase under way", meaning="There is nothing to continue or abort.")
 
 
-def _has_markers(file: Path) -> bool:
+def _unmerged(repository: Repository) -> dict[str, dict[str, str]]:
+    """The files in conflict: stage (1 base, 2 ours, 3 theirs) → blob."""
+    found: dict[str, dict[str, str]] = {}
+    for entry in repository.run("ls-files", "-z", "--unmerged", timeout=VERB_S).stdout.split("\0"):
+        if entry:
+            facts, name = entry.split("\t", 1)
+            _, blob, stage = facts.split(" ")
+            found.setdefault(name, {})[stage] = blob
+    return found
+
+
+def _is_left(repository: Repository, path: Path, name: str, blobs: dict[str, str]) -> bool:
+    """Whether a file in conflict still waits: it has markers, or it cannot have any and is as git left it."""
+    file = path / name
     try:
-        text = file.read_bytes()
-    except OSError:  # deleted: that is a decision
+        text = b"" if file.is_symlink() else file.read_bytes()
+    except OSError:  # deleted, or a directory: that is a decision
         return False
+    if {"2", "3"} <= blobs.keys() and b"\0" not in text[:_BINARY_BYTES]:
+        return _has_markers(text)
+    if file.is_symlink():
+        return False
+    return repository.text("hash-object", "--", file) in blobs.values()
+
+
+def _has_markers(text: bytes) -> bool:
     lines = text.splitlines()
     return any(line.startswith(b"<<<<<<< ") for line in lines) and any(line.startswith(b">>>>>>> ") for line in lines)

@@ -249,7 +249,8 @@ def identity(repository: Repository, author: Author) -> dict[str, str]:
 
 def _next_steps(path: Path) -> str:
     return (
-        f"Edit the files in {path}, then: gaia env git continue {path.name}\n"
+        f"Edit the files in {path} (or `git add`, `git rm` those without markers), "
+        f"then: gaia env git continue {path.name}\n"
         f"Or go back to how it was: gaia env git abort {path.name}"
     )
 

@@ -200,6 +200,66 @@ def test_conflicts_are_told_and_wait(pair: Pair, rebase: bool) -> None:
     pair.check()
 
 
+@pytest.mark.parametrize("rebase", [False, True])
+def test_conflicts_in_a_pull(pair: Pair, rebase: bool) -> None:
+    verbs.push(pair.one, protected=PROTECTED)
+    git(pair.two, "fetch", "-q", "origin")
+    git(pair.two, "checkout", "-q", "--no-track", "-b", "theirs", "origin/env/dev1")
+    theirs = commit(pair.two, {"two words": "theirs\n"})
+    git(pair.two, "push", "-q", "origin", "HEAD:env/dev1")
+    mine = commit(pair.one, {"two words": "mine\n"})
+    (pair.one / "README.md").write_text("not committed\n")
+    git(pair.one, "fetch", "-q", "origin")
+    with pytest.raises(verbs.Conflicted) as caught:
+        verbs.pull(pair.one, pair.keep(pair.one), author=AUTHOR, rebase=rebase)
+    assert caught.value.detail["files"] == ["two words"]
+    assert caught.value.detail["snapshot"]
+    verbs.abort(pair.one, pair.keep(pair.one))
+    assert git(pair.one, "rev-parse", "HEAD") == mine
+    assert (pair.one / "README.md").read_text() == "not committed\n"
+    with pytest.raises(verbs.Conflicted):
+        verbs.pull(pair.one, pair.keep(pair.one), author=AUTHOR, rebase=rebase)
+    (pair.one / "two words").write_text("both\n")
+    verbs.proceed(pair.one, author=AUTHOR)
+    assert git(pair.one, "merge-base", "HEAD", theirs) == theirs
+    assert (pair.one / "README.md").read_text() == "not committed\n"
+    verbs.push(pair.one, protected=PROTECTED)
+    pair.check()
+
+
+@pytest.mark.parametrize("decided", ["edited", "added", "removed"])
+def test_what_has_no_markers_has_to_be_decided(pair: Pair, decided: str) -> None:
+    commit(pair.source, {"binary": "\0base", "gone": TEXT, "changed": TEXT})
+    pair.fetch(pair.one)
+    verbs.integrate(pair.one, pair.keep(pair.one), author=AUTHOR, verb="sync")
+    (pair.one / "gone").unlink()
+    git(pair.one, "add", "-A")
+    commit(pair.one, {"binary": "\0mine"})
+    (pair.source / "changed").unlink()
+    commit(pair.one, {"changed": TEXT + "mine\n"})
+    git(pair.source, "add", "-A")
+    commit(pair.source, {"binary": "\0theirs", "gone": TEXT + "theirs\n"})
+    pair.fetch(pair.one)
+    with pytest.raises(verbs.Conflicted) as caught:
+        verbs.integrate(pair.one, pair.keep(pair.one), author=AUTHOR, verb="sync")
+    names = ["binary", "changed", "gone"]
+    assert caught.value.detail["files"] == names
+    with pytest.raises(verbs.Conflicted) as caught:
+        verbs.proceed(pair.one, author=AUTHOR)
+    assert caught.value.detail["files"] == names
+    assert "git rm" in caught.value.fix
+    for name in names:
+        if decided == "edited":
+            (pair.one / name).write_text("\0both")
+        else:
+            git(pair.one, *(("add",) if decided == "added" else ("rm", "-q", "-f")), name)
+    verbs.proceed(pair.one, author=AUTHOR)
+    assert status(pair.one).in_progress is None
+    assert git(pair.one, "ls-tree", "--name-only", "HEAD", *names).splitlines() == (
+        [] if decided == "removed" else names
+    )
+
+
 def test_half_resolved_conflicts_are_in_the_snapshot_of_abort(pair: Pair) -> None:
     commit(pair.one, {"text": TEXT.replace("line 5\n", "mine\n")})
     commit(pair.source, {"text": TEXT.replace("line 5\n", "theirs\n")})
