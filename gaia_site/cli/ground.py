@@ -114,6 +114,8 @@ def _migrate() -> None:
         return
     if not there:
         say("Preparing the database …")
+        if any((home.data / "backups").glob("gaia-*.json")):
+            say("There are backups of the one that was here: gaia down, then gaia backup restore gaia.")
     with file_lock(home.locks / "migrate.lock", timeout=120, what="the database's schema"):
         try:
             call_command("migrate", verbosity=0, interactive=False, stdout=io.StringIO())

@@ -142,6 +142,9 @@ def test_gaias_own_restored_with_gaia_down(bare: CommandLine) -> None:
     assert bare("backup", "list", "--json").data[0]["state"] == "verified", "it knows the backup that it is"
 
     database.unlink()
+    assert "There are backups of the one that was here" in bare("operation", "list").err
+    for path in database.parent.glob("gaia.sqlite3*"):
+        path.unlink()
     again = bare("backup", "restore", "gaia", "--json").data
     assert (again["name"], again["before"], again["salvaged"]) == (own["name"], None, None)
     final = bare("backup", "restore", "gaia", "--json").data

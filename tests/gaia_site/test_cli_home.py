@@ -77,7 +77,8 @@ def test_a_database_that_is_none_any_more(used: CommandLine, tmp_path: Path) -> 
     for path in (tmp_path / "home" / "data").glob("gaia.sqlite3*"):
         path.write_text("rubbish " * 1000)
     lines = used("operation", "list").mistake(6)
-    assert "the database does not answer" in lines[0]
+    assert lines[0].startswith("gaia: GAIA's own database is damaged")
+    assert "gaia backup restore gaia" in lines[-1]
 
 
 def test_a_database_that_lost_its_tables_gets_them_again(used: CommandLine, tmp_path: Path) -> None:
