@@ -1,4 +1,4 @@
-"""Backups in the console: the list, one with what restoring it would change, taking some."""
+"""Backups in the console: the list, one with what restoring it would change, taking some; the reset of environments."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unfold.decorators import display
 
 from common.errors import GaiaError, InvalidInput
 from common.looks import look_of
-from environments.actions import backup_rounds, backups, restores
+from environments.actions import backup_rounds, backups, reset, restores
 from environments.actions.databases import OWN_CALLED, every_stage
 from environments.models import Backup, Environment
 from environments.states import BackupState, EnvironmentState
@@ -96,6 +96,7 @@ class BackupAdmin(ConsoleAdmin):
     def get_urls(self) -> list[URLPattern]:
         return [
             self.verb("take/", self.take_view, name="take", post_only=False),
+            self.verb("reset/", self.reset_view, name="reset", post_only=False),
             self.verb("<int:pk>/restore/", self.restore_view, name="restore"),
             self.verb("<int:pk>/verify/", self.verify_view, name="verify"),
             self.verb("<int:pk>/delete/", self.remove_view, name="remove"),
@@ -112,9 +113,7 @@ class BackupAdmin(ConsoleAdmin):
 
     def take_view(self, request: HttpRequest) -> HttpResponse:
         """Which databases, then the operation that backs them up."""
-        there = Environment.objects.filter(state__in=(EnvironmentState.READY, EnvironmentState.DAMAGED))
-        live = list(there.select_related("project").prefetch_related("stages").order_by("project__name", "number"))
-        error = None
+        live, error = _live(), None
         if request.method == "POST":
             try:
                 operation = _request(live, request.POST.getlist("id"), own="gaia" in request.POST)
@@ -122,6 +121,17 @@ class BackupAdmin(ConsoleAdmin):
             except GaiaError as raised:
                 error = raised
         return self.page(request, "gaia/backups/take.html", {"title": "Back up", "environments": live, "error": error})
+
+    def reset_view(self, request: HttpRequest) -> HttpResponse:
+        """Which environments are to be as new, what happens to each; then the operation that does it."""
+        live, error = _live(), None
+        if request.method == "POST":
+            try:
+                return done(request, "", go=_page_of(_request_reset(live, request.POST.getlist("id"))), back="")
+            except GaiaError as raised:
+                error = raised
+        context = {"title": "Reset", "environments": live, "ticked": request.GET.getlist("id"), "error": error}
+        return self.page(request, "gaia/backups/reset.html", context)
 
     def restore_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """The operation that puts it in the place of its database."""
@@ -140,6 +150,21 @@ class BackupAdmin(ConsoleAdmin):
         backups.delete(backup)
         here = reverse("admin:environments_backup_changelist")
         return done(request, f"{backup.name} is deleted.", go=here, back=here)
+
+
+def _live() -> list[Environment]:
+    there = Environment.objects.filter(state__in=(EnvironmentState.READY, EnvironmentState.DAMAGED))
+    return list(there.select_related("project").prefetch_related("stages").order_by("project__name", "number"))
+
+
+def _request_reset(live: list[Environment], ticked: list[str]) -> Any:
+    """Raises: InvalidInput when nothing was ticked, or environments of several projects."""
+    chosen = [environment for environment in live if str(environment.pk) in ticked]
+    if not chosen:
+        raise InvalidInput("no environment was chosen", fix="Tick those to reset.")
+    if len({environment.project_id for environment in chosen}) > 1:
+        raise InvalidInput("these belong to several projects", fix="Reset those of one project at a time.")
+    return reset.request_reset(chosen[0].project, [environment.name for environment in chosen])
 
 
 def _request(live: list[Environment], ticked: list[str], *, own: bool) -> Any:

@@ -155,3 +155,14 @@ def test_the_buttons(place: Place, console: Client, backup: Backup) -> None:
     console.post(f"{ADMIN}take/", {"id": place.environment(2).pk})
     asked = Operation.objects.filter(kind="environment.backup").latest("id")
     assert (len(asked.params["stages"]), asked.params["own"]) == (3, False)
+
+
+def test_the_reset(place: Place, console: Client, backup: Backup) -> None:
+    path = f"{ADMIN}reset/"
+    page = console.get(path, {"id": place.environment(2).pk}).content.decode()
+    assert page.count(" checked>") == 1
+    assert "Tick those to reset." in console.post(path).content.decode()
+
+    console.post(path, {"id": place.environment(2).pk})
+
+    assert place.operate(Operation.objects.get(kind="environment.reset")).result["reset"] == ["dev2"]
