@@ -18,6 +18,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("Set up environments…", "add_circle", "admin:environments_environment_setup"),
     ("Remove environments…", "delete", "admin:environments_environment_remove"),
     ("Back up databases…", "settings_backup_restore", "admin:environments_backup_take"),
+    ("Reset environments…", "restart_alt", "admin:environments_backup_reset"),
     ("Start sessions…", "play_circle", "admin:gaia_sessions_session_start"),
     ("Stop sessions…", "stop_circle", "admin:gaia_sessions_session_stop_fleet"),
     ("Add a destination…", "campaign", "admin:events_destination_new"),

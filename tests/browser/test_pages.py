@@ -23,6 +23,7 @@ PAGES = {
     "backups": "/admin/environments/backup/",
     "backup": "/admin/environments/backup/1/change/",
     "backup-take": "/admin/environments/backup/take/",
+    "reset": "/admin/environments/backup/reset/?id=1",
     "sessions": "/admin/gaia_sessions/session/",
     "session": "/admin/gaia_sessions/session/7/change/",
     "session-new": "/admin/gaia_sessions/session/new/",
