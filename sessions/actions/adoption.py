@@ -39,9 +39,8 @@ def find_foreign(name: str, *, life: int | None = None, socket: str = "") -> Ses
     Raises: NotFound; Conflict when several servers have one of that name, or GAIA works with the only one already.
     """
     others.look()
-    named = Session.objects.live().select_related("environment").filter(Q(name=name) | Q(tmux_name=name))
-    if life is not None:
-        named = named.filter(pk=life)
+    meant = Q(name=name) | Q(tmux_name=name) if life is None else Q(pk=life)
+    named = Session.objects.live().select_related("environment").filter(meant)
     if socket:
         named = named.filter(Q(socket=socket) | Q(socket__endswith=f"/{socket}"))
     found = only_one(named.foreign())
