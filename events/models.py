@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from django.db import models
 from django.utils import timezone
 
-from events.states import DestinationKind, NotificationState
+from events.states import NOTIFICATION_TRANSITIONS, DestinationKind, NotificationState
 
 
 class Level(models.TextChoices):
@@ -92,8 +92,13 @@ class Destination(models.Model):
         return self.name
 
 
-class Notification(models.Model):
-    """One event on its way to one destination."""
+class Notification(Stateful):
+    """One event on its way to one destination.
+
+    These move in batches, by queries that name the state before, and without events: each tells of one already.
+    """
+
+    TRANSITIONS: ClassVar = NOTIFICATION_TRANSITIONS
 
     destination = models.ForeignKey(Destination, on_delete=models.CASCADE, related_name="notifications")
     event = models.ForeignKey(Event, on_delete=models.CASCADE, related_name="notifications")
@@ -114,3 +119,8 @@ class Notification(models.Model):
 
     def __str__(self) -> str:
         return f"{self.event} to {self.destination}"
+
+    @property
+    def key(self) -> str:
+        """Subject of events about it."""
+        return f"notification/{self.pk}"

@@ -11,6 +11,12 @@ class NotificationState(TextChoices):
     FAILED = "failed", "Given up"
 
 
+NOTIFICATION_TRANSITIONS: dict[str, tuple[str, ...]] = {
+    NotificationState.WAITING: (NotificationState.DELIVERED, NotificationState.FAILED),
+    NotificationState.FAILED: (NotificationState.WAITING,),  # somebody wants it tried again
+}
+
+
 class DestinationKind(TextChoices):
     WEBHOOK = "webhook", "Webhook"
     EMAIL = "email", "E-mail"
