@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import time
 from contextlib import suppress
 
 from events.drivers.outcome import NotDelivered
 
-_METADATA = frozenset(map(ipaddress.ip_address, ("169.254.169.254", "fd00:ec2::254", "100.100.100.200", "192.0.0.192")))
+_METADATA = frozenset(
+    map(
+        ipaddress.ip_address,
+        ("169.254.169.254", "fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "192.0.0.192", "168.63.129.16"),
+    )
+)
+_LEAST_S = 0.05  # to connect: 0 would mean not to wait at all
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -54,7 +61,7 @@ def connect(host: str, port: int, *, timeout: float) -> socket.socket:
     What is checked is what is connected to: a name that is answered differently the second time gains nothing.
 
     Args:
-        timeout: seconds for each address.
+        timeout: seconds for all of its addresses together: one that is silent leaves their share to the others.
 
     Raises: NotDelivered.
     """
@@ -63,18 +70,20 @@ def connect(host: str, port: int, *, timeout: float) -> socket.socket:
     except (OSError, UnicodeError) as error:
         raise NotDelivered(f"{host} is not known: {error}") from error
     problem = f"{host} has no address"
-    for family, kind, protocol, _, address in found:
+    ends = time.monotonic() + timeout
+    for left, (family, kind, protocol, _, address) in zip(range(len(found), 0, -1), found, strict=True):
         reason = why_not(str(address[0]))
         if reason:
             problem = f"nothing is sent to {address[0]}: {reason}"
             continue
         sock = socket.socket(family, kind, protocol)
-        sock.settimeout(timeout)
+        sock.settimeout(max(_LEAST_S, (ends - time.monotonic()) / left))
         try:
             sock.connect(address)
         except OSError as error:
             sock.close()
             problem = f"{host} port {port} cannot be reached: {error.strerror or 'no answer'}"
             continue
+        sock.settimeout(timeout)
         return sock
     raise NotDelivered(problem)

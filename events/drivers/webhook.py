@@ -7,6 +7,7 @@ connects to the very address that was checked. The deadline holds for all of it,
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import ssl
 import threading
@@ -14,9 +15,9 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
-from common.redaction import mask_url
+from common.redaction import MASK, mask_url
 from events.drivers.outcome import NotDelivered
 from events.drivers.reach import connect
 
@@ -24,6 +25,7 @@ TIMEOUT_S = 10.0
 KEPT_CHARS = 500  # of what a receiver answers when it does not take it
 _READ_BYTES = 4 * KEPT_CHARS
 _GONE = frozenset({404, 410})
+_SECRETIVE = 12  # characters from which on a part of a path may be a password
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str], *, timeout: float = TIMEOUT_S) -> int:
@@ -56,7 +58,7 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, timeout: float = 
     if deadline.passed:  # what was cut off looks like an end
         raise NotDelivered(_late(host, timeout))
     if not 200 <= answer.status < 300:
-        raise NotDelivered(_refusal(host, answer.status, text), gone=answer.status in _GONE)
+        raise NotDelivered(_refusal(host, answer.status, text, target), gone=answer.status in _GONE)
     return answer.status
 
 
@@ -73,11 +75,20 @@ def _encrypted(sock: socket.socket, host: str, deadline: _Deadline) -> socket.so
     return wrapped
 
 
-def _refusal(host: str, status: int, text: bytes) -> str:
+def _refusal(host: str, status: int, text: bytes, target: str) -> str:
     if 300 <= status < 400:
         return f"{host} answered {status}: redirects are not followed"
     said = " ".join("".join(c if c.isprintable() else " " for c in text.decode("utf-8", "replace")).split())
-    return f"{host} answered {status}" + (f": {mask_url(said)[:KEPT_CHARS]}" if said else "")
+    said = _without(target, mask_url(said))[:KEPT_CHARS]
+    return f"{host} answered {status}" + (f": {said}" if said else "")
+
+
+def _without(target: str, said: str) -> str:
+    """What was said, without the path that was asked for: many a server repeats it, and it is often a password."""
+    parts = {part for part in re.split(r"[/?&=]", target) if len(part) >= _SECRETIVE}
+    for part in sorted({target, unquote(target), *parts}, key=len, reverse=True):
+        said = said.replace(part, MASK) if part.strip("/") else said
+    return said
 
 
 def _late(host: str, timeout: float) -> str:

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -79,6 +79,15 @@ def test_answers_that_are_none(status: int, gone: bool, receiver: Receiver) -> N
     assert len(told.what) < 540
 
 
+def test_who_repeats_the_path_does_not_give_it_away(receiver: Receiver) -> None:
+    path = "/hooks/b%20c/T0xK29aVerySecret?token=abc"
+    receiver.answer = lambda number: (
+        404, f"Cannot POST {path} (/hooks/b c/T0xK29aVerySecret?token=abc): no T0xK29aVerySecret",
+    )  # fmt: skip
+    told = problem(receiver.url.removesuffix("/hook") + path).what
+    assert told == "127.0.0.1 answered 404: Cannot POST *** (***): no ***"
+
+
 def test_what_hangs_is_left_after_its_time(receiver: Receiver) -> None:
     receiver.hang = True
     assert problem(receiver.url, timeout=0.3).what == "127.0.0.1 did not answer within 0.3 s"
@@ -97,6 +106,20 @@ def test_what_is_not_there() -> None:
             problem(f"http://127.0.0.1:{port}/").what == f"127.0.0.1 port {port} cannot be reached: Connection refused"
         )
     assert "is not known" in problem("http://nobody.invalid/").what
+
+
+def test_a_silent_address_leaves_time_for_the_next(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As IPv6 that leads nowhere does; what the resolver answers is the one thing that is made up here."""
+    port = int(receiver.url.removesuffix("/hook").rpartition(":")[2])
+    with closing(socket.create_server(("127.0.0.1", 0), backlog=0)) as silent, ExitStack() as waiting:
+        for _ in range(8):  # its queue is full, so the kernel answers nobody any more
+            client = waiting.enter_context(closing(socket.socket()))
+            client.setblocking(False)
+            client.connect_ex(silent.getsockname())
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", where))
+                 for where in (silent.getsockname()[1], port)]  # fmt: skip
+        monkeypatch.setattr(reach.socket, "getaddrinfo", lambda *_, **__: found)
+        assert webhook.post("http://two.example.org/hook", b"{}", {}, timeout=2.0) == 200
 
 
 def test_what_is_no_web_server() -> None:
