@@ -132,7 +132,7 @@ def _delivered(destination: Destination, taken: Taken, now: datetime) -> None:
     queue = waiting_for(destination)
     with transaction.atomic():
         queue.filter(pk__in=taken.rows).update(state=NotificationState.DELIVERED, delivered_at=now, problem="")
-        queue.update(next_try_at=now)
+        queue.update(next_try_at=now, attempts=0, problem="")  # it takes what it is sent again
 
 
 def _failed(destination: Destination, taken: Taken, problem: NotDelivered, now: datetime) -> None:

@@ -282,6 +282,26 @@ def test_a_failure_is_tried_again_later_and_later_and_order_is_kept(
     assert len({got.headers["X-Gaia-Delivery"] for got in receiver.got[:3]}) == 1, "the same delivery each time"
 
 
+def test_after_a_failure_is_over_the_rest_begins_anew(acting: str, receiver: Receiver, clock: Clock) -> None:
+    receiver.answer = lambda number: (200, "") if number > 1 else (500, "")
+    ops = destinations.add("ops", receiver.url)
+    happen(*(f"event {number}" for number in range(100)))
+    queue(ops, clock)
+    deliver(ops, clock=clock)
+    assert destinations.state_of(destinations.overview().get()) == "failing"
+    clock.pass_(timedelta(minutes=3))
+
+    taken = take(ops, clock())
+    assert taken is not None
+    delivery._delivered(ops, taken, clock())
+
+    assert destinations.state_of(destinations.overview().get()) == "on"
+    assert not ops.notifications.exclude(problem="").exists()
+    deliver(ops, clock=clock)
+    assert receiver.got[-1].headers["X-Gaia-Event"] == "bundle", "and is told like any burst"
+    assert not ops.notifications.exclude(state=NotificationState.DELIVERED).exists()
+
+
 def test_after_a_day_it_is_given_up_once_and_said(acting: str, receiver: Receiver, clock: Clock) -> None:
     receiver.answer = lambda number: (503, "")
     ops = destinations.add("ops", receiver.url)
@@ -486,6 +506,8 @@ def test_what_is_of_no_interest_is_noted_now_and_then(acting: str, clock: Clock)
         ("http://me:secret@example.org/", "carries a user name"),
         ("http://169.254.169.254/latest/meta-data", "credentials of cloud machines"),
         ("http://[fd00:ec2::254]/", "credentials of cloud machines"),
+        ("http://[fd20:ce::254]/", "credentials of cloud machines"),
+        ("http://168.63.129.16/", "credentials of cloud machines"),
         ("http://[::ffff:169.254.169.254]/", "credentials of cloud machines"),
         ("http://[64:ff9b::a9fe:a9fe]/", "credentials of cloud machines"),
         ("http://2852039166/", "credentials of cloud machines"),
