@@ -33,6 +33,7 @@ _DAILY = re.compile(r"(?:daily|every day)" + _TIME)
 _WEEKLY = re.compile(r"(?:weekly|every week)(?: on ([a-z]+))?" + _TIME)
 _MONTHLY = re.compile(r"(?:monthly|every month)(?: on (?:the )?(\d{1,2})(?:st|nd|rd|th)?)?" + _TIME)
 _CRON = re.compile(r"(?:cron )?((?:\S+ ){4}\S+)")
+_RANDOM = re.compile(r"(?<![a-z])r(?![a-z])")
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,8 @@ def _monthly(found: re.Match[str], now: datetime) -> When:
 
 def _cron(found: re.Match[str], now: datetime) -> When:
     expression = found[1]
-    if expression.count(" ") != 4 or not croniter.is_valid(expression):
+    # croniter's own r draws another moment whenever it is asked: what is shown would not be what comes
+    if expression.count(" ") != 4 or _RANDOM.search(expression) or not croniter.is_valid(expression):
         raise InvalidInput(
             f"{expression!r} is not a cron expression",
             fix="Write minute, hour, day of the month, month, day of the week: cron 0 3 * * 1-5.",

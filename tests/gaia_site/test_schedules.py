@@ -76,7 +76,8 @@ def test_what_words_mean(text: str, meant: str, first: str) -> None:
     [
         "", "never", "every 0 minutes", "every 999999 hours", "hourly at :60", "daily at 24:00", "daily at noon",
         "weekly on someday", "weekly on t", "monthly on 31", "monthly on 0", "cron 0 3 * *", "cron 61 * * * *",
-        "cron 0 0 31 2 *", "* * * * * *", "daily at 03:00; rm -rf /",
+        "cron 0 0 31 2 *", "* * * * * *", "r r * * *", "cron r(0-30) 3 * * *",
+        "daily at 03:00; rm -rf /",
     ],
 )  # fmt: skip
 def test_what_says_nothing(text: str) -> None:
