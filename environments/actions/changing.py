@@ -68,10 +68,15 @@ def restarted(progress: Progress, pks: Sequence[int], change: Callable[[list[Sta
         progress(1, 2, f"Changing and starting stages of {chosen[0].environment.directory}")
         change(chosen)
     finally:  # whoever cancels wants them to run as before, so nobody is asked here
-        for stage in stopped:
-            stage.refresh_from_db()
-            stages.bring_up(stage, timeout=PATIENCE_S)
+        with ExitStack() as each:  # one that does not come up does not keep the others down, and is told all the same
+            for stage in reversed(stopped):
+                each.callback(_start_again, stage)
     return {"stages": described(chosen)}
+
+
+def _start_again(stage: Stage) -> None:
+    stage.refresh_from_db()
+    stages.bring_up(stage, timeout=PATIENCE_S)
 
 
 def described(chosen: Sequence[Stage]) -> list[dict[str, Any]]:

@@ -38,12 +38,7 @@ def switch(chosen: Sequence[Stage], on: bool) -> list[Stage]:
     """
     environment = _environment_of(chosen)
     changing = [stage for stage in chosen if stage.https != on]
-    if not on and asks_for_https(Path(environment.path)):
-        raise Conflict(
-            f"{environment.directory}/.env.local says USE_HTTPS",
-            meaning="What you write there counts for all of its stages, and GAIA leaves it alone.",
-            fix="Remove that line, then run this again.",
-        )
+    _check_wish(environment, on)
     if not changing:
         if on and environment.state == EnvironmentState.READY:
             serving.certify(environment)
@@ -63,9 +58,11 @@ def request_switch(
 ) -> Operation:
     """Ask for `switch` with those that run being stopped before and started after it.
 
-    Raises: Conflict when another operation works on the environment.
+    Raises: as `switch` for what `.env.local` says, before anything is stopped; Conflict when another operation works on
+    the environment.
     """
     environment = _environment_of(chosen)
+    _check_wish(environment, on)
     names = ", ".join(stage.name for stage in chosen)
     return request_operation(
         KIND,
@@ -75,6 +72,15 @@ def request_switch(
         idempotency_key=idempotency_key,
         detached=detached,
     )
+
+
+def _check_wish(environment: Environment, on: bool) -> None:
+    if not on and asks_for_https(Path(environment.path)):
+        raise Conflict(
+            f"{environment.directory}/.env.local says USE_HTTPS",
+            meaning="What you write there counts for all of its stages, and GAIA leaves it alone.",
+            fix="Remove that line, then run this again.",
+        )
 
 
 def operate(progress: Progress, *, stages: list[int], on: bool) -> dict[str, Any]:

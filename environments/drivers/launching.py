@@ -85,9 +85,7 @@ def stage_start(path: Path, stage: str) -> StageStart:
         base |= {key: known[key] for key in ("USE_HTTPS",) if key in known}
         port = int(base["PORT"])
     except (OSError, KeyError, ValueError) as error:
-        raise NotFound(
-            f"{path.name} has no stage {stage!r}", fix="Repair it: gaia env setup", path=str(file)
-        ) from error
+        raise _no_stage(path, stage, file) from error
     require_inside(path, base["DATABASE_PATH"])
     paths = stage_paths(path, stage)
     base["LOG_FILE"] = str(paths.log.relative_to(path)) if paths.log.is_relative_to(path) else str(paths.log)
@@ -112,6 +110,10 @@ def stage_start(path: Path, stage: str) -> StageStart:
     )
 
 
+def _no_stage(path: Path, stage: str, file: Path) -> NotFound:
+    return NotFound(f"{path.name} has no stage {stage!r}", fix="Repair it: gaia env setup", path=str(file))
+
+
 def _tls_variables(path: Path) -> dict[str, str]:
     """Where the program finds what it serves HTTPS with. Raises: Conflict when that leads out of the checkout."""
     require_inside(path, *TLS_FILES)
@@ -132,10 +134,12 @@ def kept_from_starting(path: Path, stage: str, *, what: str, fix: str) -> Iterat
     Args:
         what, fix: for the error when it runs.
 
-    Raises: Conflict when it runs, or its files lead out of the checkout.
+    Raises: Conflict when it runs, or its files lead out of the checkout; NotFound when they are gone.
     """
     name = f".gaia/stages/{stage}.lock"
     require_inside(path, name)
+    if not (path / name).parent.is_dir():
+        raise _no_stage(path, stage, path / name)
     with open(path / name, "ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

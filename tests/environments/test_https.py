@@ -136,6 +136,10 @@ def test_written_into_env_local(secure: Place, daemon: DaemonProcess) -> None:
     assert launched.code == 0, launched.err
     assert f"runs at https://localhost:{stage.port} " in launched.out
     assert trusting(stage)[0] == 0
+    pid = shown(stage)["pid"]
+    refused = secure.gaia("https", "off", "dev1", "--restart")
+    assert (refused.code, "says USE_HTTPS" in refused.err) == (Conflict.exit_code, True)
+    assert shown(stage)["pid"] == pid, "nothing was stopped for it"
     secure.gaia("env", "stop", "dev1", "qa")
     with pytest.raises(Conflict, match=r"\.env\.local says USE_HTTPS"):
         https.switch([stage], False)

@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import socket
-from typing import Any
+from contextlib import ExitStack
+from typing import Any, cast
 
 import pytest
 from django.conf import settings
@@ -14,11 +15,13 @@ from django.test import Client
 
 from common.errors import Conflict, InvalidInput
 from environments.actions import https, ports, stages
+from environments.actions.changing import restarted
 from environments.actions.exclusive import project_lock
 from environments.actions.record import record_damaged
 from environments.models import Stage
 from events.models import Event
 from processes.actions.nodes import ensure_node
+from processes.actions.operations import Progress
 from processes.actions.ports import lease_ports
 from processes.actions.processes import record_not_started
 from processes.models import Operation, PortLease
@@ -166,6 +169,33 @@ def test_with_a_restart_by_the_api(place: Place, daemon: DaemonProcess, client: 
 def _ended(pk: int) -> Operation | None:
     operation = Operation.objects.get(pk=pk)
     return None if operation.active else operation
+
+
+def test_one_that_does_not_come_up_again_keeps_no_other_down(place: Place) -> None:
+    place.set_up(1)
+    dev, qa = place.stage(1, "dev"), place.stage(1, "qa")
+    for stage in (dev, qa):
+        script(stage, "launch.sh", stage.name)
+    with ExitStack() as taken:
+
+        def closing_later(server: socket.socket) -> None:
+            taken.enter_context(server)
+
+        with pytest.raises(Conflict, match=f"port {dev.port} is taken"):
+            restarted(
+                cast(Progress, lambda *_: None),
+                [dev.pk, qa.pk],
+                lambda _: closing_later(socket.create_server(("127.0.0.1", dev.port))),
+            )
+        assert answer_of(qa)
+
+
+def test_a_checkout_that_was_swept_is_told_how_to_be_mended(place: Place) -> None:
+    place.set_up(1)
+    shutil.rmtree(place.path(1) / ".gaia")
+    for verb in (("ports", "move", "dev1", "qa"), ("https", "on", "dev1", "qa")):
+        said = place.gaia(*verb)
+        assert (said.code, "Repair it: gaia env setup" in said.err) == (3, True), said.err
 
 
 def test_what_cannot_be_had_stops_nothing(place: Place) -> None:
