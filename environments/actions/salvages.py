@@ -46,7 +46,7 @@ def list_salvages() -> list[dict[str, Any]]:
     for project in Project.objects.all():
         if not project.hub.is_dir():
             continue
-        for ref in bare(project.hub).text("for-each-ref", "--format=%(refname)", _PREFIX).splitlines():
+        for ref in bare(project.hub).lines("for-each-ref", "--format=%(refname)", _PREFIX):
             name, _, rest = ref.removeprefix(_PREFIX).partition("/")
             new: dict[str, Any] = {
                 "name": name,

@@ -40,6 +40,9 @@ _SAFE_CONFIG = (
     "maintenance.auto=false",
     "advice.detachedHead=false",
     "color.ui=false",
+    "core.quotePath=true",
+    "log.showSignature=false",
+    "commit.gpgSign=false",  # nobody is there who could give a passphrase
     "submodule.recurse=false",
     "fetch.recurseSubmodules=false",
     "core.filesRefLockTimeout=5000",  # git itself waits for the locks of refs; for that of the index it does not
@@ -156,6 +159,10 @@ class Repository:
         """The stripped stdout of a command; empty when it failed and `check` is off."""
         output = self.run(*args, timeout=timeout, **options)
         return output.stdout.strip() if output.ok else ""
+
+    def lines(self, *args: str | Path, timeout: float = QUICK_S, **options: Any) -> list[str]:
+        """The lines of a command's stdout: they end at a newline and nowhere else, as names may hold U+2028."""
+        return [line for line in self.run(*args, timeout=timeout, **options).stdout.split("\n") if line]
 
     @contextmanager
     def lock(self, *, timeout: float = 60.0) -> Iterator[None]:

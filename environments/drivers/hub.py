@@ -130,8 +130,8 @@ def _update(
 ) -> HubState:
     fetched = repository.run(
         "fetch", "--prune", "--no-auto-maintenance", "--progress" if progress else "--no-progress",
-        "--no-write-fetch-head", "--", source.path or source.url,
-        f"+{_HEADS}*:{_MIRROR}*", "refs/tags/*:refs/tags/*",
+        # not as a refspec: then tags that only the hub has would be pruned, too
+        "--no-write-fetch-head", "--tags", "--no-prune-tags", "--", source.path or source.url, f"+{_HEADS}*:{_MIRROR}*",
         timeout=timeout, progress=progress, check=False,
     )  # fmt: skip
     moved_tags = _moved_tags(fetched, source)
@@ -154,8 +154,8 @@ def _moved_tags(fetched: Output, source: Source) -> tuple[str, ...]:
 
 
 def _refs(repository: Repository) -> dict[str, str]:
-    listed = repository.text("for-each-ref", "--format=%(refname) %(objectname)", _HEADS, _MIRROR)
-    return dict(line.rsplit(" ", 1) for line in listed.splitlines())
+    listed = repository.lines("for-each-ref", "--format=%(refname) %(objectname)", _HEADS, _MIRROR)
+    return dict(line.rsplit(" ", 1) for line in listed)
 
 
 def _follow(repository: Repository, mirrored: dict[str, str], heads: dict[str, str]) -> tuple[str, ...]:

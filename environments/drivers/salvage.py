@@ -165,8 +165,8 @@ def _free_name(hub: Path, name: str) -> str:
 
 
 def _refs_below(repository: Repository, prefix: str) -> dict[str, str]:
-    listed = repository.text("for-each-ref", "--format=%(refname) %(objectname)", f"{prefix}/")
-    return {line.rsplit(" ", 1)[0].removeprefix(f"{prefix}/"): line.rsplit(" ", 1)[1] for line in listed.splitlines()}
+    listed = repository.lines("for-each-ref", "--format=%(refname) %(objectname)", f"{prefix}/")
+    return {line.rsplit(" ", 1)[0].removeprefix(f"{prefix}/"): line.rsplit(" ", 1)[1] for line in listed}
 
 
 def _push(repository: Repository, hub: Path, name: str, refs: Mapping[str, str]) -> None:

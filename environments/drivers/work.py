@@ -53,9 +53,9 @@ def find_work(path: Path, hub: Path) -> Work:
 
 def find_tips(repository: Repository) -> dict[str, str]:
     """Everything that keeps commits alive here, remote-tracking branches aside; by its name below the prefix."""
-    listed = repository.text("for-each-ref", "--format=%(refname) %(objectname)")
+    listed = repository.lines("for-each-ref", "--format=%(refname) %(objectname)")
     tips = {}
-    for line in listed.splitlines():
+    for line in listed:
         ref, sha = line.rsplit(" ", 1)
         if ref.startswith(("refs/heads/", "refs/tags/")):
             tips[ref.removeprefix("refs/")] = sha

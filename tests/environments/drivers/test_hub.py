@@ -72,6 +72,22 @@ def test_new_commits_branches_and_tags_arrive(repository: Path, hub: Path) -> No
     assert git(hub, "rev-parse", "v2") == sha
 
 
+def test_tags_that_only_the_hub_has_stay(repository: Path, hub: Path, tmp_path: Path) -> None:
+    git(repository, "tag", "v1")
+    old = update(repository, hub).head_sha
+    git(hub, "tag", "-a", "v2", "-m", "a release", old)
+    git(repository, "tag", "-d", "v1")
+    (tmp_path / "gitconfig").write_text("[fetch]\n\tprune = true\n\tpruneTags = true\n")
+    update(repository, hub)
+    assert git(hub, "tag").split() == ["v1", "v2"]
+
+
+def test_names_that_unicode_would_break(repository: Path, hub: Path) -> None:
+    git(repository, "branch", "a\u2028b\x85c")
+    assert update(repository, hub).branches == ("a\u2028b\x85c", "main")
+    assert update(repository, hub).diverged == ()
+
+
 def test_a_rewritten_branch_is_reported_and_the_hubs_kept(repository: Path, hub: Path) -> None:
     old = update(repository, hub).head_sha
     git(repository, "commit", "-q", "--amend", "-m", "rewritten")
