@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +24,8 @@ AGAINST = ("changes", "staged", "branch")
 
 LineKind = Literal["context", "added", "removed"]
 _KINDS: dict[str, LineKind] = {" ": "context", "+": "added", "-": "removed"}
-_COMMIT = "%H%x1f%h%x1f%an%x1f%aI%x1f%D%x1f%s"
+_COMMIT = "%H%x1f%h%x1f%aI%x1f%D%x1f%an%x1f%s"  # what may hold anything comes last
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _HUNK = re.compile(r"^@@ -(?P<old>\d+)(?:,\d+)? \+(?P<new>\d+)(?:,\d+)? @@(?P<context>.*)")
 
 
@@ -232,8 +234,8 @@ def _read_header(file: FileDiff, line: str) -> None:
 def _named(line: str) -> str:
     """The name in `diff --git a/NAME b/NAME`; a renamed file tells both names later."""
     names = line.removeprefix("diff --git ")
-    if names.startswith('"'):
-        return _unquoted(names[: names.index('" ') + 1])[2:]
+    if found := _QUOTED.match(names):
+        return _unquoted(found[0])[2:]
     return _shown(names[2 : 2 + (len(names) - 5) // 2])
 
 
@@ -251,8 +253,11 @@ def _shown(text: str) -> str:
 
 
 def _read_commit(record: str) -> Commit:
-    sha, short, author, at, refs, subject = record.split("\x1f", 5)
-    return Commit(sha, short, _shown(author), datetime.fromisoformat(at), _shown(refs), _shown(subject))
+    sha, short, at, refs, author, subject = record.split("\x1f", 5)
+    when = datetime.fromtimestamp(0, UTC)
+    with suppress(ValueError):  # git takes any number for a moment or a zone
+        when = datetime.fromisoformat(at)
+    return Commit(sha, short, _shown(author), when, _shown(refs), _shown(subject))
 
 
 def _commit(repository: Repository, name: str) -> str:
