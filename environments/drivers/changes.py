@@ -135,7 +135,16 @@ def _untracked_tree(repository: Repository, changes: Changes) -> str:
         index = {"GIT_INDEX_FILE": str(Path(directory) / "index")}
         names = "".join(f"{name}\0" for name in changes.untracked)
         repository.run(
-            "update-index", "--add", "-z", "--stdin", env=index, stdin=names, config=_RAW, timeout=SNAPSHOT_S
+            # somebody may have removed one of them since
+            "update-index",
+            "--add",
+            "--remove",
+            "-z",
+            "--stdin",
+            env=index,
+            stdin=names,
+            config=_RAW,
+            timeout=SNAPSHOT_S,
         )
         return repository.text("write-tree", env=index)
 

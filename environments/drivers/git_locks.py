@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from common.errors import Conflict
 from environments.drivers.git import GitError, Output, Repository
 from environments.drivers.git_processes import GitProcess, can_look, opened, places_of, running_git
+from environments.drivers.partial import cannot_write
 
 Result = TypeVar("Result")
 
@@ -42,8 +43,18 @@ _OWN = ("gaia.lock", "gaia.writing")
 def writing(repository: Repository, *, timeout: float = PATIENCE_S) -> Iterator[None]:
     """Be the only verb of GAIA that writes in a repository, after what a killed one has left behind is put away.
 
-    Raises: Conflict that names the holder when others did not let go within `timeout` seconds.
+    Raises: Conflict that names the holder when others did not let go within `timeout` seconds; Refused or Unavailable
+        when nothing can be written there.
     """
+    try:
+        with _written(repository, timeout):
+            yield
+    except OSError as error:
+        raise cannot_write(_shown(repository.git_dir), error) from error
+
+
+@contextmanager
+def _written(repository: Repository, timeout: float) -> Iterator[None]:
     with repository.lock(timeout=timeout):
         deadline = time.monotonic() + timeout
         mark = repository.git_dir / "gaia.writing"
@@ -127,10 +138,11 @@ def wait_for_git(git_dir: Path, *, timeout: float = PATIENCE_S) -> None:
     """
     deadline = time.monotonic() + timeout
     while locks := find_locks(git_dir):
-        left = left_behind(git_dir)
-        for lock in left:
+        left = _left_behind(git_dir)
+        for lock, facts in left.items():
             with suppress(FileNotFoundError):
-                lock.unlink()
+                if _same(lock.stat(), facts):  # else somebody has removed it, and a git has made its own
+                    lock.unlink()
         if left:
             continue
         if time.monotonic() > deadline:
@@ -148,6 +160,10 @@ def find_locks(git_dir: Path) -> list[Path]:
 
 def left_behind(git_dir: Path) -> list[Path]:
     """git's lock files that nobody holds any more; nothing is removed."""
+    return list(_left_behind(git_dir))
+
+
+def _left_behind(git_dir: Path) -> dict[Path, os.stat_result]:
     old: dict[Path, os.stat_result] = {}
     for lock in find_locks(git_dir):
         with suppress(FileNotFoundError):
@@ -156,13 +172,17 @@ def left_behind(git_dir: Path) -> list[Path]:
             if not 0 <= time.time() - facts.st_mtime < _patience_with(facts):
                 old[lock] = facts
     if not old or not can_look():
-        return list(old)
+        return old
     held, running, places = opened(list(old.values())), running_git(), places_of(git_dir)
-    return [
-        lock
+    return {
+        lock: facts
         for lock, facts in old.items()
         if (facts.st_dev, facts.st_ino) not in held and not any(each.may_hold(facts, places) for each in running)
-    ]
+    }
+
+
+def _same(one: os.stat_result, other: os.stat_result) -> bool:
+    return (one.st_ino, one.st_ctime_ns) == (other.st_ino, other.st_ctime_ns)
 
 
 def workers_in(git_dir: Path) -> list[GitProcess]:

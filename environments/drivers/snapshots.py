@@ -113,7 +113,8 @@ def list_snapshots(hub: Path, name: str = "") -> list[Snapshot]:
     """
     below = f"{SNAPSHOT_ROOT}{name}/" if name else SNAPSHOT_ROOT
     listed = bare(hub).run("for-each-ref", "--sort=-refname", f"--format={_FORMAT}%00", below).stdout
-    found = [_read(record.lstrip("\n")) for record in listed.split("\0") if record.strip()]
+    read = (_read(record.lstrip("\n")) for record in listed.split("\0") if record.strip())
+    found = [snapshot for snapshot in read if snapshot]
     return sorted(found, key=lambda snapshot: (snapshot.taken_at, len(snapshot.name), snapshot.name), reverse=True)
 
 
@@ -245,7 +246,14 @@ def _is_taken(tried: Output) -> bool:
     return "stale info" in tried.stdout
 
 
-def _read(record: str) -> Snapshot:
+def _read(record: str) -> Snapshot | None:
+    """None for what is none: anybody can push something else to such a name."""
+    with suppress(ValueError, OverflowError, OSError):
+        return _understood(record)
+    return None
+
+
+def _understood(record: str) -> Snapshot:
     ref, commit, created, parents, subject, body = record.split(_FIELD, 5)
     told: Mapping[str, str] = {found["name"]: found["value"] for found in _TRAILER.finditer(body)}
     return Snapshot(
