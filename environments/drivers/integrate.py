@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from common.errors import Conflict
+from common.errors import Conflict, InvalidInput
 from environments.drivers.git import Output, Repository
 from environments.drivers.git_locks import is_locked, run_patiently, wait_for_git
 from environments.drivers.interrupted import put_back
@@ -33,6 +36,7 @@ from environments.drivers.overwriting import (
 from environments.drivers.status import status
 
 _TRIES = 20
+_REMOTES = "refs/remotes/"
 _BINARY_BYTES = 8000  # git looks at as many
 
 
@@ -44,8 +48,8 @@ def pull(path: Path, keep: Keep, *, author: Author, rebase: bool = False) -> Don
     with looking(path) as look:
         if not look.found.branch:
             raise detached(path)
-        theirs = f"origin/{look.found.branch}"
-        if not look.repository.text("rev-parse", "-q", "--verify", f"refs/remotes/{theirs}", check=False):
+        theirs = f"{_REMOTES}origin/{look.found.branch}"  # a branch here may be called origin/… itself
+        if not look.repository.text("rev-parse", "-q", "--verify", theirs, check=False):
             return look.nothing(f"The hub has no branch {look.found.branch} yet: push makes it")
         return _bring_in(look, theirs, keep, author, rebase, verb="pull")
 
@@ -99,12 +103,14 @@ def proceed(path: Path, *, author: Author) -> Done:
 def abort(path: Path, keep: Keep) -> Done:
     """Give up the merge, rebase, cherry-pick, revert or bisect under way; what was resolved so far is in a snapshot.
 
-    Raises: Conflict when nothing is under way.
+    Raises: Conflict when nothing is under way, or ignored files are in the way of what it goes back to.
     """
     with looking(path) as look:
         under_way = look.found.in_progress
         if not under_way:
             raise _nothing_under_way(path)
+        names = written_by_checkout(look.repository, _began_at(look.repository))
+        refuse_overwriting(look.repository, names, by=f"{under_way} --abort")
         snapshot = keep(f"before {under_way} --abort")
         words = ("bisect", "reset") if under_way == "bisect" else (under_way, "--abort")
         tried = run_patiently(look.repository, *words, timeout=VERB_S)
@@ -113,10 +119,18 @@ def abort(path: Path, keep: Keep) -> Done:
         return look.done(f"The {under_way} is given up", branch=status(path).branch, snapshot=snapshot)
 
 
+def _began_at(repository: Repository) -> str:
+    """The commit that giving up goes back to."""
+    for name in ("rebase-merge/orig-head", "rebase-apply/orig-head", "sequencer/head", "BISECT_START"):
+        with suppress(OSError, UnicodeDecodeError, InvalidInput):
+            return commit_of(repository, (repository.git_dir / name).read_text(encoding="utf-8").strip())
+    return "HEAD"
+
+
 def _bring_in(look: Look, theirs: str, keep: Keep, author: Author, rebase: bool, *, verb: str) -> Done:
     repository, found = look.repository, look.found
     refuse_unfinished(found)
-    target = commit_of(repository, theirs)
+    target, theirs = commit_of(repository, theirs), theirs.removeprefix(_REMOTES)
     if repository.run("merge-base", "--is-ancestor", target, "HEAD", check=False).ok:
         return look.nothing(f"{found.branch} has all of {theirs}")
     forward = repository.run("merge-base", "--is-ancestor", "HEAD", target, check=False).ok
@@ -144,7 +158,16 @@ def _refuse_overwriting(look: Look, target: str, rebase: bool, verb: str) -> Non
 
 def _merge(look: Look, theirs: str, target: str, env: dict[str, str]) -> Output:
     """Files with changes stay as they lie there unless the merge needs them: programs that watch them see nothing."""
-    words = ("merge", "-q", "--no-edit", "--no-gpg-sign", "-m", f"Merge {theirs} into {look.found.branch}", target)
+    words = (
+        "merge",
+        "-q",
+        "--ff",
+        "--no-edit",
+        "--no-gpg-sign",
+        "-m",
+        f"Merge {theirs} into {look.found.branch}",
+        target,
+    )
     tried = run_patiently(look.repository, *words, env=env, timeout=VERB_S, check=False)
     if not tried.ok and "local changes" in tried.stderr and not status(look.path).in_progress:
         tried = _autostash(look, words, env)
@@ -190,14 +213,22 @@ def _is_left(repository: Repository, path: Path, name: str, blobs: dict[str, str
     """Whether a file in conflict still waits: it has markers, or it cannot have any and is as git left it."""
     file = path / name
     try:
-        text = b"" if file.is_symlink() else file.read_bytes()
-    except OSError:  # deleted, or a directory: that is a decision
+        text = b"" if file.is_symlink() else _read(file)
+    except OSError:  # deleted, or no file any more: that is a decision
         return False
     if {"2", "3"} <= blobs.keys() and b"\0" not in text[:_BINARY_BYTES]:
         return _has_markers(text)
     if file.is_symlink():
         return False
     return repository.text("hash-object", "--", file) in blobs.values()
+
+
+def _read(file: Path) -> bytes:
+    """What is in a file. Raises: OSError, for a pipe too, which would be waited for."""
+    with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW), "rb") as opened:
+        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+            raise OSError(f"{file} is no file")
+        return opened.read()
 
 
 def _has_markers(text: bytes) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -222,7 +222,8 @@ def head_of(repository: Repository) -> str:
 
 def branch_tip(repository: Repository, branch: str) -> str:
     """A local branch's commit; empty when there is none."""
-    return repository.text("rev-parse", "-q", "--verify", f"refs/heads/{branch}", check=False)
+    # no rev-parse: it takes `topic~1` for the name of a branch
+    return repository.text("show-ref", "--verify", "--hash", f"refs/heads/{branch}", check=False)
 
 
 def commit_of(repository: Repository, name: str) -> str:
@@ -235,10 +236,26 @@ def commit_of(repository: Repository, name: str) -> str:
 
 def elsewhere(repository: Repository) -> set[str]:
     """Branches that are checked out, or being rebased, in another work tree of this repository."""
-    listed = repository.text("worktree", "list", "--porcelain", "-z", check=False)
-    records = listed.split("\0\0")[1:]  # the first is this one
-    prefix = "branch refs/heads/"
-    return {line.removeprefix(prefix) for each in records for line in each.split("\0") if line.startswith(prefix)}
+    found, trees, prefix = set[str](), 0, "branch refs/heads/"
+    for line in repository.lines("worktree", "list", "--porcelain", check=False):  # -z came with git 2.36
+        trees += line.startswith("worktree ")
+        if trees > 1 and line.startswith(prefix):  # the first is this one
+            found.add(line.removeprefix(prefix))
+    return found.union(*map(_rebased, (repository.git_dir / "worktrees").glob("*")))
+
+
+def rebased(repository: Repository) -> set[str]:
+    """The branch of a rebase or bisect under way here: it is not checked out, and needed to go back to."""
+    return _rebased(repository.git_dir)
+
+
+def _rebased(git_dir: Path) -> set[str]:
+    found = set()
+    for name in ("rebase-merge/head-name", "rebase-apply/head-name", "BISECT_START"):
+        with suppress(OSError):
+            text = (git_dir / name).read_text(encoding="utf-8", errors="surrogateescape")
+            found.add(text.strip().removeprefix("refs/heads/"))
+    return found
 
 
 def identity(repository: Repository, author: Author) -> dict[str, str]:

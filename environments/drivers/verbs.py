@@ -7,11 +7,13 @@ git_locks.py), so that verbs of GAIA come one after the other, and waits for an 
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from common.errors import Conflict, InvalidInput, NotFound
+from common.redaction import mask_url
 from environments.drivers.git import GitError, Output, Repository, bare
 from environments.drivers.git_locks import again_when_overtaken, run_patiently
 from environments.drivers.integrate import abort, integrate, proceed, pull
@@ -33,6 +35,7 @@ from environments.drivers.outcome import (
     head_of,
     identity,
     looking,
+    rebased,
     refuse_conflicts,
     refuse_unfinished,
     unfinished,
@@ -92,7 +95,7 @@ def commit(path: Path, message: str, *, author: Author, only_staged: bool = Fals
         if not found.in_progress and repository.run("diff", "--cached", "--quiet", check=False).ok:
             return look.nothing("There is nothing to commit")
         env = identity(repository, author)
-        words = ("commit", "-q", "--no-gpg-sign", "-F", "-", "--cleanup=strip")
+        words = ("commit", "-q", "--no-gpg-sign", "-F", "-", "--cleanup=whitespace")
         made = run_patiently(repository, *words, stdin=message, env=env, timeout=HOOKS_S, own_hooks=True)
         if found.in_progress:  # what the merge had put aside is back now
             check_outcome(look, made, "merge", "")
@@ -178,7 +181,7 @@ def delete_branch(path: Path, branch: str, keep: Keep) -> Done:
         tip = branch_tip(look.repository, branch)
         if not tip:
             raise NotFound(f"there is no branch {branch!r} in {path.name}")
-        if branch in {look.found.branch, *elsewhere(look.repository)}:
+        if branch in {look.found.branch, *elsewhere(look.repository), *rebased(look.repository)}:
             raise Conflict(
                 f"{branch} is checked out in {path.name}", fix="Check out another branch first.", branch=branch
             )
@@ -203,7 +206,7 @@ def clean_branches(path: Path, hub: Path, *, spare: Collection[str]) -> Done:
     with looking(path) as look:
         repository = look.repository
         merged = _merged_branches(repository, hub)
-        for branch in {look.found.branch, *spare, *elsewhere(repository), *_rebased(repository)}:
+        for branch in {look.found.branch, *spare, *elsewhere(repository), *rebased(repository)}:
             merged.pop(branch, None)
         gone = [
             branch
@@ -218,8 +221,8 @@ def clean_branches(path: Path, hub: Path, *, spare: Collection[str]) -> Done:
 
 def _merged_branches(repository: Repository, hub: Path) -> dict[str, str]:
     tip = bare(hub).text("rev-parse", "--verify", "HEAD^{commit}")
-    listed = repository.text("for-each-ref", "--format=%(objectname) %(refname)", "refs/heads/")
-    tips = [line.split(" refs/heads/", 1) for line in listed.splitlines()]
+    listed = repository.lines("for-each-ref", "--format=%(objectname) %(refname)", "refs/heads/")
+    tips = [line.split(" refs/heads/", 1) for line in listed]
     return {
         branch: commit
         for commit, branch in tips
@@ -227,19 +230,10 @@ def _merged_branches(repository: Repository, hub: Path) -> dict[str, str]:
     }
 
 
-def _rebased(repository: Repository) -> set[str]:
-    """The branch of a rebase or bisect under way: it is not checked out, and needed to go back to."""
-    found = set()
-    for name in ("rebase-merge/head-name", "rebase-apply/head-name", "BISECT_START"):
-        with suppress(OSError):
-            text = (repository.git_dir / name).read_text(encoding="utf-8", errors="replace")
-            found.add(text.strip().removeprefix("refs/heads/"))
-    return found
-
-
 def _delete(repository: Repository, branch: str, tip: str) -> bool:
     """Delete a branch that is still at that commit; whether it was."""
-    words = ("update-ref", "-d", f"refs/heads/{branch}", tip)
+    # a branch may be only another name of one, which stays
+    words = ("update-ref", "--no-deref", "-d", f"refs/heads/{branch}", tip)
     if not run_patiently(repository, *words, timeout=VERB_S, check=False).ok:
         return False
     run_patiently(repository, "config", "--remove-section", f"branch.{branch}", timeout=VERB_S, check=False)
@@ -318,15 +312,16 @@ def _remove(top: Path, name: str) -> None:
 # -- push
 
 
-def push(path: Path, *, protected: Sequence[str], force: bool = False) -> Done:
+def push(path: Path, *, protected: Sequence[str], force: bool = False, hub: Path | None = None) -> Done:
     """Push the branch that is checked out to the hub.
 
     Args:
         protected: branches that nobody pushes to from an environment.
         force: replace what the hub has, if that is what this checkout last saw there.
+        hub: what `origin` has to be.
 
-    Raises: Conflict when no branch is checked out, the branch is protected, or the hub has commits this one lacks;
-        GitError when the hub cannot be reached.
+    Raises: Conflict when no branch is checked out, the branch is protected, `origin` is another repository, or the hub
+        has commits this one lacks; GitError when the hub cannot be reached.
     """
     with looking(path) as look:
         branch, repository = look.found.branch, look.repository
@@ -338,6 +333,8 @@ def push(path: Path, *, protected: Sequence[str], force: bool = False) -> Done:
                 meaning="It does not move by a push from an environment; nothing was pushed.",
                 fix="Put the commits on a branch of their own: feature NAME, then push.",
             )
+        if hub is not None:
+            _refuse_another_origin(path, repository, hub)
         # asked, not remembered: somebody may have deleted it there
         listed = repository.run("ls-remote", "origin", f"refs/heads/{branch}", timeout=VERB_S).stdout.split()
         if listed[:1] == [look.found.head]:
@@ -351,8 +348,19 @@ def push(path: Path, *, protected: Sequence[str], force: bool = False) -> Done:
 
 
 def _push(repository: Repository, branch: str, lease: Sequence[str]) -> Output:
-    words = ("push", "-q", "--porcelain", *lease, "origin", f"HEAD:refs/heads/{branch}")
+    words = ("push", "-q", "--porcelain", *lease, "origin", f"refs/heads/{branch}:refs/heads/{branch}")
     return run_patiently(repository, *words, timeout=HOOKS_S, check=False, own_hooks=True)
+
+
+def _refuse_another_origin(path: Path, repository: Repository, hub: Path) -> None:
+    """An agent may have pointed it at the source: what is pushed there has not reached the hub."""
+    places = repository.lines("remote", "get-url", "--push", "--all", "origin", check=False)
+    if [Path(place).resolve() for place in places] != [hub.resolve()]:
+        raise Conflict(
+            f"origin of {path.name} is not the project's hub",
+            meaning=f"It is {' and '.join(map(mask_url, places)) or 'missing'}; nothing was pushed.",
+            fix=f"Point it there: git -C {shlex.quote(str(path))} remote set-url origin {shlex.quote(str(hub))}",
+        )
 
 
 def _not_pushed(tried: Output, branch: str) -> Conflict | GitError:
