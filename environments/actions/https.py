@@ -43,7 +43,8 @@ def switch(chosen: Sequence[Stage], on: bool) -> list[Stage]:
         if on and environment.state == EnvironmentState.READY:
             serving.certify(environment)
         return []
-    verb = f"gaia https {'on' if on else 'off'} {environment.directory}"
+    which = f" {chosen[0].name}" if len(chosen) == 1 else ""
+    verb = f"gaia https {'on' if on else 'off'} {environment.directory}{which}"
     with while_stopped(environment, changing, verb=verb):
         if on:
             serving.certify(environment)

@@ -61,7 +61,7 @@ def test_switched_on_and_off_with_gaia_down(secure: Place) -> None:
     off = secure.gaia("https", "off", "dev1", "qa")
 
     assert refused.code == 4
-    assert "gaia https off shop-dev1 --restart" in refused.err
+    assert "gaia https off shop-dev1 qa --restart" in refused.err
     assert off.out == f"shop-dev1 qa       http://localhost:{stage.port}\n"
     assert "Nothing to do" in secure.gaia("https", "off", "dev1").out
     assert script(stage, "launch.sh", "qa").returncode == 0
