@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from argparse import Namespace
 from datetime import datetime
 from typing import Any
@@ -56,6 +57,7 @@ def run(arguments: Namespace) -> int:
     from gaia_site import platform, scheduling
 
     schedule = scheduling.find(arguments.name)
+    logging.getLogger("django-q").setLevel(logging.WARNING)  # it would say on the terminal that it was queued
     scheduling.run_now(schedule)
     if not platform.daemon_runs():
         say("GAIA is down: it runs when the job queue does. Start it: gaia up")
