@@ -15,6 +15,11 @@ _CONTROL = re.compile(
 )
 
 
+def decodable(text: str) -> str:
+    """The text with U+FFFD for bytes that are no UTF-8: names of files and branches hold any, JSON holds none."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def plain(text: str) -> str:
     """The text without escape sequences and control characters: what was captured must not steer a terminal."""
     return _CONTROL.sub("", text)

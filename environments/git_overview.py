@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from common.text import decodable
 from environments.drivers.history import Commit, Diff, FileDiff
 from environments.drivers.snapshots import Snapshot
 from environments.drivers.status import GitStatus
@@ -16,7 +17,7 @@ def describe_status(environment: Environment, found: GitStatus) -> dict[str, Any
         "environment": environment.directory,
         "project": environment.project.name,
         "path": environment.path,
-        "branch": found.branch,
+        "branch": decodable(found.branch),
         "head": found.head,
         "upstream": found.upstream,
         "ahead": found.ahead,
@@ -50,10 +51,10 @@ def describe_snapshot(snapshot: Snapshot) -> dict[str, Any]:
     return {
         "name": snapshot.name,
         "environment": snapshot.name.partition("/")[0],
-        "reason": snapshot.reason,
+        "reason": decodable(snapshot.reason),
         "actor": snapshot.actor,
         "taken_at": snapshot.taken_at.isoformat(),
-        "branch": snapshot.branch,
+        "branch": decodable(snapshot.branch),
         "head": snapshot.head,
         "commit": snapshot.commit,
         "files": snapshot.files,

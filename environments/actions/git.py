@@ -13,6 +13,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from common.errors import Conflict, GaiaError, InvalidInput, NotFound
+from common.text import decodable
 from environments import reconcile
 from environments.drivers import history, snapshots, verbs
 from environments.drivers.follow import follow_hub
@@ -155,16 +156,20 @@ def push(environment: Environment, *, force: bool = False) -> Told:
 
     def act(path: Path) -> Done:
         _require_hub(project)
-        done = verbs.push(path, protected=sorted(protected), force=force)
+        done = verbs.push(path, protected=sorted(protected), force=force, hub=project.hub)
         try:
             if not says_publish(project.hub, project.default_branch):
                 return done
         except InvalidInput as error:  # the commit that mends it must be possible to push
             return replace(done, message=f"{done.message}; not published: {error.what}")
-        published = publish(
-            project.hub, resolve_source(project.source, Path("/")), done.branch, force=force,
-            timeout=settings.GAIA["environments.git_timeout"],
-        )  # fmt: skip
+        try:
+            published = publish(
+                project.hub, resolve_source(project.source, Path("/")), done.branch, force=force,
+                timeout=settings.GAIA["environments.git_timeout"],
+            )  # fmt: skip
+        except GaiaError:
+            _tell(environment, "push", done)  # the hub has it all the same
+            raise
         if not published:
             return done
         return replace(done, changed=True, message=f"{done.message}; published to {project.source}")
@@ -300,22 +305,28 @@ def _do(environment: Environment, verb: str, act: Callable[[Path], Done]) -> Tol
         raise
     finally:
         reconcile.refresh_git([environment])
-    if done.changed:
-        with log.atomic():
-            log.emit(
-                "environment.git",
-                subject=environment.key,
-                message=f"{environment.directory}: {done.message}",
-                verb=verb,
-                before=done.before,
-                after=done.after,
-                branch=done.branch,
-                snapshot=done.snapshot,
-            )
+    _tell(environment, verb, done)
     return Told(
-        environment.directory, verb, done.changed, done.message, done.branch, done.before, done.after, done.snapshot,
-        list(done.files),
+        environment.directory, verb, done.changed, decodable(done.message), decodable(done.branch), done.before,
+        done.after, done.snapshot, [decodable(name) for name in done.files],
     )  # fmt: skip
+
+
+def _tell(environment: Environment, verb: str, done: Done) -> None:
+    """The event of a verb that changed something."""
+    if not done.changed:
+        return
+    with log.atomic():
+        log.emit(
+            "environment.git",
+            subject=environment.key,
+            message=f"{environment.directory}: {decodable(done.message)}",
+            verb=verb,
+            before=done.before,
+            after=done.after,
+            branch=decodable(done.branch),
+            snapshot=done.snapshot,
+        )
 
 
 def _tell_trouble(environment: Environment, verb: str, error: GaiaError) -> None:
@@ -326,9 +337,9 @@ def _tell_trouble(environment: Environment, verb: str, error: GaiaError) -> None
         log.emit(
             "environment.conflicts",
             subject=environment.key,
-            message=f"{error.what} ({verb})",
+            message=f"{decodable(error.what)} ({verb})",
             level=Level.WARNING,
             verb=verb,
-            files=error.detail["files"],
+            files=[decodable(name) for name in error.detail["files"]],
             snapshot=error.detail.get("snapshot", ""),
         )

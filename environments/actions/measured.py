@@ -9,6 +9,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from common.files import file_lock, write_json
+from common.text import decodable
 from environments.drivers.status import GitStatus
 from environments.models import Environment, GitState
 from environments.overview import environments_overview
@@ -44,7 +45,7 @@ def record_git(environments: Sequence[Environment], statuses: Mapping[int, GitSt
 def _snapshot(pk: int, status: GitStatus, now: Any) -> GitState:
     return GitState(
         environment_id=pk,
-        branch=status.branch[:250],
+        branch=decodable(status.branch)[:250],
         head=status.head,
         ahead=status.ahead,
         behind=status.behind,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from common.errors import NotFound
-from common.text import plain
+from common.text import decodable, plain
 from environments.drivers.git import Repository
 from environments.drivers.history import DIFF_S, Diff, read_diff
 
@@ -49,4 +49,4 @@ def _sha(repository: Repository, commit: str) -> str:
 
 
 def _shown(name: str) -> str:
-    return plain(name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+    return plain(decodable(name))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from common.errors import InvalidInput
-from common.text import plain
+from common.text import decodable, plain
 from environments.drivers.git import Repository, checkout
 from environments.drivers.outcome import default_branch
 
@@ -249,7 +249,7 @@ def _unquoted(name: str) -> str:
 
 def _shown(text: str) -> str:
     """Text of a repository as it may be shown: no control characters, no undecodable bytes."""
-    return plain(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+    return plain(decodable(text))
 
 
 def _read_commit(record: str) -> Commit:

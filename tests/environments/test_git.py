@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,10 +15,11 @@ from django.utils import timezone
 
 from common.errors import Conflict, GaiaError, NotFound
 from environments import jobs
-from environments.actions import git
+from environments.actions import git, git_look
 from environments.actions.git_rounds import request_clean_branches, request_sync
 from environments.drivers.snapshots import take_snapshot
 from environments.drivers.verbs import Conflicted
+from environments.git_overview import describe_snapshot, describe_status
 from environments.models import Environment, GitState
 from environments.states import EnvironmentState
 from events.models import Event
@@ -174,6 +178,50 @@ def test_push_goes_on_to_the_source_when_the_project_says_so(shop: Environment, 
     )  # fmt: skip
     assert plain_git(place.source, "rev-parse", "feature/caching") == tip
     assert not git.push(shop).changed
+
+
+def test_a_push_that_only_the_hub_took_is_told(shop: Environment, place: Place) -> None:
+    commit(place.source, {"gaia.yaml": "command: exec python3 app.py\npublish: true\n"})
+    git.sync(shop)
+    Event.objects.all().delete()
+    tip = commit(Path(shop.path), {"a": "a\n"})
+    hook = place.source / ".git/hooks/pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    with pytest.raises(Conflict, match="the source does not take"):
+        git.push(shop)
+    assert [(facts["verb"], facts["after"]) for facts in told("environment.git")] == [("push", tip)]
+    assert plain_git(shop.project.hub, "rev-parse", "env/dev1") == tip
+
+
+def test_an_origin_that_is_not_the_hub(shop: Environment, place: Place) -> None:
+    commit(Path(shop.path), {"a": "a\n"})
+    plain_git(Path(shop.path), "remote", "set-url", "origin", place.source)
+    with pytest.raises(Conflict, match="not the project's hub") as caught:
+        git.push(shop)
+    assert f"remote set-url origin {shop.project.hub}" in caught.value.fix
+    assert plain_git(place.source, "branch", "--list", "env/dev1") == ""
+
+
+def test_names_that_are_no_utf_8(shop: Environment) -> None:
+    """Also what is known of the other environments goes through it."""
+    path, name = os.fsencode(shop.path), b"caf\xe9"
+    subprocess.run([b"git", b"-C", path, b"checkout", b"-q", b"-b", name], check=True)
+    for each in (name, name + b"2"):
+        Path(os.fsdecode(path + b"/" + each)).write_text("1\n")
+    done = git.commit(shop, "Say it")
+    assert (done.files, known(shop).branch) == (["caf\ufffd", "caf\ufffd2"], "caf\ufffd")
+    assert told("environment.git")[0]["branch"] == "caf\ufffd"
+    assert describe_status(shop, git_look.state(shop))["branch"] == "caf\ufffd"
+    plain_git(Path(shop.path), "reset", "-q", "--soft", "HEAD~1")
+    assert [describe_snapshot(each)["branch"] for each in git.list_snapshots(shop.project)] == []
+    assert git.reset(shop, mode="hard").branch == "caf\ufffd"
+    [snapshot] = git.list_snapshots(shop.project)
+    assert json.dumps(describe_snapshot(snapshot), ensure_ascii=False).encode()
+    assert git.clean_branches(shop).files == []
+    assert git.push(shop).changed
+    assert git.restore(shop, snapshot.name).changed
 
 
 def test_a_mistake_in_gaia_yaml_does_not_keep_its_mending_from_the_hub(shop: Environment, place: Place) -> None:
