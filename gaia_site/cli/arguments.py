@@ -375,10 +375,10 @@ def _notify(verbs: Verbs[Parser]) -> None:
     _verb(notify, "list", "notify:list_", "destinations, and whether they take what they are sent")
     add = _verb(notify, "add", "notify:add", "tell a webhook or a mail address of events from now on")
     add.add_argument("name", metavar="NAME", help="what you call it")
-    add.add_argument("address", metavar="ADDRESS", help="https://host/path, or name@host")
+    add.add_argument("address", metavar="ADDRESS", help="https://host/path, or name@host; - reads standard input")
     change = _verb(notify, "set", "notify:set_", "change what a destination is told of, or where it is")
     change.add_argument("name", metavar="NAME", help="which")
-    change.add_argument("--address", metavar="ADDRESS", help="another address of the same kind")
+    change.add_argument("--address", metavar="ADDRESS", help="another of the same kind; - reads standard input")
     for verb in (add, change):
         verb.add_argument(
             "--events", metavar="KINDS", help="in quotes, such as 'environment.health *.failed'; * is all"

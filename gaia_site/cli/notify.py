@@ -47,9 +47,9 @@ def add(arguments: Namespace) -> int:
     ready()
     from events.notifications import destinations
 
-    secret = _secret(arguments)
+    address, secret = _given(arguments.address), _secret(arguments)
     made = destinations.add(
-        arguments.name, arguments.address, events=arguments.events or "*", level=arguments.level or "warning",
+        arguments.name, address or "", events=arguments.events or "*", level=arguments.level or "warning",
         secret=secret or "",
     )  # fmt: skip
     told = _described(made)
@@ -67,7 +67,7 @@ def set_(arguments: Namespace) -> int:
     ready()
     from events.notifications import destinations
 
-    wanted = {name: getattr(arguments, name) for name in ("address", "events", "level")}
+    wanted = {"address": _given(arguments.address), "events": arguments.events, "level": arguments.level}
     wanted["secret"] = _secret(arguments)
     given = {name: value for name, value in wanted.items() if value is not None}
     if not given:
@@ -88,10 +88,12 @@ def _secret(arguments: Namespace) -> str | None:
     """The one that was given, made, or read; None when none was asked for."""
     if arguments.sign:
         arguments.secret = secrets.token_urlsafe(24)
-    if arguments.secret == "-":  # noqa: S105  a dash, by which standard input is meant
-        return sys.stdin.readline().strip()
-    given: str | None = arguments.secret
-    return given
+    return _given(arguments.secret)
+
+
+def _given(word: str | None) -> str | None:
+    """The word; for a dash the next line of standard input, which `ps` and the shell's history do not see."""
+    return sys.stdin.readline().strip() if word == "-" else word
 
 
 def turn(arguments: Namespace) -> int:

@@ -42,6 +42,11 @@ def test_destinations(cli: CommandLine) -> None:
     assert cli("notify", "log", "--failed", "--destination", "ops", "--json").data == []
     assert cli("notify", "retry", "ops", "--json").data == {"retried": 0}
     assert cli("notify", "remove", "ops", "--yes").out == "ops was removed.\n"
+    read = cli("notify", "add", "ops", "-", "--secret", "-", "--json", stdin="https://x.org/T0\n0123456789abcdef\n")
+    assert (read.data["address"], read.data["signed"]) == ("https://x.org/…", True)
+    read = cli("notify", "set", "ops", "--address", "-", "--json", stdin="https://y.org/T1\n")
+    assert read.data["address"] == "https://y.org/…"
+    assert cli("notify", "remove", "ops", "--yes").out == "ops was removed.\n"
     assert "there is no destination 'ops'" in cli("notify", "test", "ops").mistake(3)[0]
     assert "cloud machines" in cli("notify", "add", "ops", "http://169.254.169.254/").mistake(2)[0]
 
