@@ -152,7 +152,8 @@ def _member(session: dict[str, Any]) -> str:
 
 def totals(counted: dict[str, int]) -> str:
     """How much there is of everything."""
-    return f"{counted['environments']} environments, {counted['stages']} stages, {counted['sessions']} sessions"
+    kinds = ("environments", "stages", "sessions")
+    return ", ".join(f"{counted[kind]} {kind if counted[kind] != 1 else kind[:-1]}" for kind in kinds)
 
 
 def directory_lines(each: dict[str, Any]) -> list[str]:

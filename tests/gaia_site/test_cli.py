@@ -14,6 +14,7 @@ from libtmux.test.retry import retry_until
 from events import log
 from events.models import Event
 from gaia_site.cli.arguments import build_parser
+from gaia_site.cli.pictures import totals
 from tests.gaia_site.command_line import ROOT, CommandLine
 from tests.gaia_site.verbs import every_verb
 
@@ -163,6 +164,10 @@ def test_colours_only_on_terminals_that_want_them(bare: CommandLine, environ: di
     assert terminal.end() == 1
     assert ("\x1b[" in terminal.shown) == coloured
     assert "\x1b[" not in bare("status").out
+
+
+def test_one_of_a_kind_is_counted_as_one() -> None:
+    assert totals({"environments": 1, "stages": 3, "sessions": 1}) == "1 environment, 3 stages, 1 session"
 
 
 def test_status_before_anything_was_started(bare: CommandLine, tmp_path: Path) -> None:
