@@ -15,6 +15,7 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -82,6 +83,7 @@ _ENVIRONMENT = {
     "SSH_ASKPASS_REQUIRE": "never",
 }
 _SHOWN_STDERR_CHARS = 4000
+_PIPES_S = 0.5
 _PERCENT = re.compile(r"^(?:remote: )?(?P<what>[A-Z][A-Za-z ]+): +(?P<percent>\d+)%")
 _FIXES = (
     ("No space left on device", "Free some space on that disk and run this again."),
@@ -225,7 +227,7 @@ def run_git(
     process = _start(argv, words[0], {**_ENVIRONMENT, **(env or {})}, stdin is not None)
     listener = _Listener(process, progress) if progress else None
     try:
-        out, err = process.communicate(_encode(stdin), timeout=timeout)
+        out, err = _outcome(process, _encode(stdin), timeout)
     except subprocess.TimeoutExpired:
         _kill_group(process)
         raise GitTimedOut(
@@ -291,14 +293,38 @@ def _encode(text: str | None) -> bytes | None:
     return None if text is None else text.encode("utf-8", "surrogateescape")
 
 
+def _outcome(process: subprocess.Popen[bytes], stdin: bytes | None, timeout: float) -> tuple[bytes, bytes]:
+    """What git wrote until its end. What it leaves running may hold its pipes for hours: a hook's server, a shared ssh
+    connection; nobody waits for that.
+
+    Raises: subprocess.TimeoutExpired when git itself has not ended within `timeout` seconds.
+    """
+    deadline, ended = time.monotonic() + timeout, False
+    while True:
+        try:
+            return process.communicate(stdin, timeout=min(_PIPES_S, max(0.0, deadline - time.monotonic())))
+        except subprocess.TimeoutExpired as error:
+            if ended:
+                _close_pipes(process)
+                return error.stdout or b"", error.stderr or b""
+            ended = process.poll() is not None  # then once more, for what it wrote last
+            if not ended and time.monotonic() > deadline:
+                raise
+            stdin = None  # it has been taken over
+
+
+def _close_pipes(process: subprocess.Popen[bytes]) -> None:
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
+
+
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     with suppress(subprocess.TimeoutExpired):  # somebody outside the group may still hold the pipes
         process.communicate(timeout=1)
-    for pipe in (process.stdin, process.stdout, process.stderr):
-        if pipe is not None:
-            pipe.close()
+    _close_pipes(process)
 
 
 class _Listener:

@@ -85,15 +85,19 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def test_timeout_does_not_wait_for_somebody_outside_the_group_who_holds_the_pipes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("ends", [True, False])
+def test_nobody_waits_for_somebody_outside_the_group_who_holds_the_pipes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: bool
 ) -> None:
     pid = tmp_path / "pid"
-    script = f"setsid sh -c 'echo $$ >{pid}; exec sleep 300' & while [ ! -s {pid} ]; do sleep 0.01; done; exit 0"
-    fake_git(tmp_path / "bin", script, monkeypatch)
+    holder = f"setsid sh -c 'echo $$ >{pid}; exec sleep 300' & while [ ! -s {pid} ]; do sleep 0.01; done"
+    fake_git(tmp_path / "bin", f"{holder}; echo said; {'exit 0' if ends else 'exec sleep 300'}", monkeypatch)
     try:
-        with pytest.raises(GitTimedOut):
-            run_git("fetch", timeout=1)
+        if ends:
+            assert run_git("fetch", timeout=60).stdout == "said\n"
+        else:
+            with pytest.raises(GitTimedOut):
+                run_git("fetch", timeout=1)
     finally:
         os.kill(int(pid.read_text()), 9)
 

@@ -168,6 +168,18 @@ def test_a_pipe_in_the_place_of_a_file_in_conflict(pair: Pair) -> None:
         verbs.proceed(pair.one, author=AUTHOR)
 
 
+def test_a_hook_that_leaves_something_running(pair: Pair, tmp_path: Path) -> None:
+    hook = pair.one / ".git/hooks/post-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\nmkfifo {tmp_path}/end\ncat {tmp_path}/end &\n")
+    hook.chmod(0o755)
+    (pair.one / "text").write_text("changed\n")
+    done = verbs.commit(pair.one, "Say it", author=AUTHOR)
+    assert done.after == git(pair.one, "rev-parse", "HEAD")
+    # it is still there; what it waits for lets it end
+    os.close(os.open(tmp_path / "end", os.O_WRONLY | os.O_NONBLOCK))
+
+
 # -- settings of people
 
 
