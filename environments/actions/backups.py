@@ -141,7 +141,7 @@ def verify(backup: Backup, watch: Watch | None = None) -> Backup:
     require_there(backup)
     with held(backup, timeout=_LOCK_PATIENCE_S):
         facts = facts_of(backup)
-        file, timeout = Path(backup.path), settings.GAIA["backups.timeout"]
+        file, timeout = file_of(backup), settings.GAIA["backups.timeout"]
         try:
             if facts.engine == SQLITE:
                 backup_files.verify_sqlite(file, directory(), facts, timeout=timeout, watch=watch)
@@ -267,6 +267,13 @@ def key_of(backup: Backup) -> str:
     return Database(backup.stage).key
 
 
+def file_of(backup: Backup) -> Path:
+    """Where a backup lies; a home that was moved has it under another path than its row says."""
+    written = Path(backup.path)
+    here = directory() / written.name
+    return here if here.is_file() else written
+
+
 def facts_of(backup: Backup) -> Facts:
     """What is written down beside a backup, or as much as its row knows when that was lost."""
     database = Database(backup.stage)
@@ -305,7 +312,7 @@ def adopt_files() -> dict[str, list[str]]:
         if row is None and _adopt(facts):
             adopted.append(facts.name)
     for backup in rows.values():
-        if backup.state == BackupState.VERIFIED and not Path(backup.path).is_file():
+        if backup.state == BackupState.VERIFIED and not file_of(backup).is_file():
             record_spoiled(backup, NotFound(f"the file {Path(backup.path).name} is gone"))
             gone.append(backup.name)
     return {"adopted": adopted, "gone": gone}

@@ -151,7 +151,8 @@ def _save(database: Database, reason: str) -> tuple[Facts | None, Path | None]:
     if not database.file.exists():
         return None, None
     try:
-        facts, _ = backups.take_files(database, backups.new_facts(database, reason, timezone.now()))
+        with backup_restore.kept_from_writing(database.file):
+            facts, _ = backups.take_files(database, backups.new_facts(database, reason, timezone.now()))
         return facts, None
     except DatabaseDamaged:
         place = free_directory(settings.GAIA.home.salvage / f"{database.label}-database-{stamp()}")

@@ -120,9 +120,10 @@ def _from_backup(database: Database, new: Path, watch: Watch | None) -> Backup |
         try:
             backup_restore.clear_place(database.file)
             database.file.parent.mkdir(parents=True, exist_ok=True)
-            backup_files.require_same(Path(backup.path), backups.facts_of(backup).sha256)
-            backup_files.unpack(Path(backup.path), new, timeout=timeout)
-            backup_files.examine_copy(new, Path(backup.path), timeout=timeout, watch=watch)
+            packed = backups.file_of(backup)
+            backup_files.require_same(packed, backups.facts_of(backup).sha256)
+            backup_files.unpack(packed, new, timeout=timeout)
+            backup_files.examine_copy(new, packed, timeout=timeout, watch=watch)
             return backup
         except (DatabaseDamaged, NotFound) as error:
             if not backups.record_spoiled(backup, error):

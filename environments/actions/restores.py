@@ -146,7 +146,9 @@ def save_what_is_there(
     Returns: the backup, or the directory with the files; neither when there was nothing.
     """
     try:
-        return backups.take_locked(database, reason=reason, watch=watch), None
+        # what somebody wrote after the copy would be in neither
+        with backup_restore.kept_from_writing(database.file):
+            return backups.take_locked(database, reason=reason, watch=watch), None
     except NotFound:
         return None, None
     except DatabaseDamaged:
@@ -252,12 +254,13 @@ def _running(stage: Stage) -> Process | None:
 def _unpacked(backup: Backup, file: Path, timeout: float, watch: Watch | None) -> Path:
     """The backup, restored beside the database's place and examined."""
     try:
-        backup_files.require_same(Path(backup.path), facts_of(backup).sha256)
+        packed = backups.file_of(backup)
+        backup_files.require_same(packed, facts_of(backup).sha256)
         backup_restore.clear_place(file)
         file.parent.mkdir(parents=True, exist_ok=True)
         new = backup_restore.place_for(file)
-        backup_files.unpack(Path(backup.path), new, timeout=timeout)
-        backup_files.examine_copy(new, Path(backup.path), timeout=timeout, watch=watch)
+        backup_files.unpack(packed, new, timeout=timeout)
+        backup_files.examine_copy(new, packed, timeout=timeout, watch=watch)
     except (DatabaseDamaged, NotFound) as error:
         backups.record_spoiled(backup, error)
         raise

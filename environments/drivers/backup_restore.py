@@ -7,16 +7,17 @@ import shutil
 import sqlite3
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from common.errors import GaiaError
+from common.errors import GaiaError, NotFound
 from common.run import CommandError, run
 from environments.drivers.backup_files import sync_directory
 from environments.drivers.databases import (
     TRACES,
     DatabaseDamaged,
+    foreseen,
     holders,
     in_use,
     opened,
@@ -56,6 +57,23 @@ def clear_place(file: Path) -> None:
     place = place_for(file)
     for name in (place, *(Path(f"{place}{trace}") for trace in TRACES)):
         name.unlink(missing_ok=True)
+
+
+@contextmanager
+def kept_from_writing(file: Path) -> Iterator[None]:
+    """Let nobody write to a database while the block lasts; reading goes on. Where there is no whole one, do nothing.
+
+    Raises: DatabaseInUse when somebody is writing; Refused, Unavailable when it may not be locked.
+    """
+    with ExitStack() as held:
+        with suppress(NotFound, DatabaseDamaged):
+            connection = held.enter_context(opened(file, timeout=_QUICK_S))
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.Error as error:
+                held.close()
+                raise foreseen(error, file) from error
+        yield
 
 
 def put_in_place(new: Path, file: Path) -> None:

@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,36 @@ def test_restored_with_a_backup_of_what_was_there(stage: Stage) -> None:
 
     restores.restore(before.name)  # and back again
     assert customers(stage) == ["Ada", "Edsger", "Grace"]
+
+
+def test_what_is_written_at_the_last_moment_is_in_the_backup_of_what_was_there(stage: Stage) -> None:
+    backup, written = backups.take_backup(stage), set[str]()
+
+    def write(fraction: float) -> None:
+        with suppress(sqlite3.OperationalError), closing(sqlite3.connect(file_of(stage), timeout=0)) as database:
+            database.execute("INSERT INTO customer VALUES (?)", [f"late {fraction}"])
+            database.commit()
+            written.add(f"late {fraction}")
+
+    done = restores.restore(backup.name, watch=write)
+
+    assert written, "it was written before"
+    assert customers(stage) == ["Ada", "Grace"]
+    restores.restore(done["before"])
+    assert written <= set(customers(stage))
+
+
+def test_in_a_home_that_was_moved(stage: Stage) -> None:
+    backup = backups.take_backup(stage)
+    Backup.objects.update(path=f"/somewhere/else/{Path(backup.path).name}")
+    assert backups.adopt_files() == {"adopted": [], "gone": []}
+    fill(stage, "Edsger")
+    restores.restore(backup.name)
+    assert customers(stage) == ["Ada", "Grace"]
+    Backup.objects.update(path=f"/somewhere/else/{Path(backup.path).name}")
+    backups.verify(Backup.objects.get(name=backup.name))
+    break_it(stage)
+    assert repair.repair(stage.pk)["backup"] == backup.name
 
 
 def test_into_an_environment_that_was_made_again(place: Place, stage: Stage) -> None:
