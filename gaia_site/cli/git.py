@@ -80,7 +80,7 @@ def _sync_all(arguments: Namespace) -> int:
             if not told:
                 round_.tell(project.name, {"outcome": "failed", "message": error.what, "fix": error.fix})
         for name, result in told.items():
-            round_.tell(names[name], result)
+            round_.tell(names.get(name, f"{project.name}-{name}"), result)
     return round_.end()
 
 
