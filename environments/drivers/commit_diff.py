@@ -43,7 +43,7 @@ def snapshot_diff(hub: Repository, commit: str) -> Diff:
 
 def _sha(repository: Repository, commit: str) -> str:
     sha = repository.text("rev-parse", "-q", "--verify", "--end-of-options", f"{commit}^{{commit}}", check=False)
-    if not sha:
+    if not sha or sha.startswith("^"):
         raise NotFound(f"there is no commit {commit!r} here", fix="gaia env git log shows which there are.")
     return sha
 

@@ -262,7 +262,7 @@ def _read_commit(record: str) -> Commit:
 
 def _commit(repository: Repository, name: str) -> str:
     sha = repository.text("rev-parse", "-q", "--verify", "--end-of-options", f"{name}^{{commit}}", check=False)
-    if not sha:
+    if not sha or sha.startswith("^"):
         raise InvalidInput(f"there is no branch, tag or commit {name!r}", fix=f"Name one, or: {', '.join(AGAINST)}.")
     return sha
 

@@ -130,6 +130,8 @@ def _began_at(repository: Repository) -> str:
 def _bring_in(look: Look, theirs: str, keep: Keep, author: Author, rebase: bool, *, verb: str) -> Done:
     repository, found = look.repository, look.found
     refuse_unfinished(found)
+    if not found.head:
+        raise Conflict(f"{found.branch} has no commit yet", meaning="Nothing was done.", fix="Make one first: commit.")
     target, theirs = commit_of(repository, theirs), theirs.removeprefix(_REMOTES)
     if repository.run("merge-base", "--is-ancestor", target, "HEAD", check=False).ok:
         return look.nothing(f"{found.branch} has all of {theirs}")

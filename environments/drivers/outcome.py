@@ -229,7 +229,7 @@ def branch_tip(repository: Repository, branch: str) -> str:
 def commit_of(repository: Repository, name: str) -> str:
     """The commit that a name means. Raises: InvalidInput."""
     sha = repository.text("rev-parse", "-q", "--verify", "--end-of-options", f"{name}^{{commit}}", check=False)
-    if not sha:
+    if not sha or sha.startswith("^"):  # git takes ^HEAD for all that HEAD has not
         raise InvalidInput(f"there is no branch, tag or commit {name!r}", fix="gaia env git log shows what there is.")
     return sha
 

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import Conflict, NotFound, Unavailable
+from common.errors import Conflict, InvalidInput, NotFound, Unavailable
 from environments.drivers import history, verbs
+from environments.drivers.commit_diff import commit_diff
+from environments.drivers.git import checkout
 from environments.drivers.snapshots import list_snapshots
 from environments.drivers.status import status
 from environments.drivers.verbs import Conflicted
@@ -58,6 +60,31 @@ def test_what_is_no_name_of_a_branch(pair: Pair, name: str) -> None:
     with pytest.raises(NotFound):
         verbs.delete_branch(pair.one, name, pair.keep_branch(pair.one, name))
     assert list_snapshots(pair.hub) == []
+
+
+def test_what_is_no_name_of_a_commit(pair: Pair) -> None:
+    for ask in (
+        lambda: verbs.reset(pair.one, pair.keep(pair.one), to="^HEAD", mode="hard"),
+        lambda: history.log(pair.one, since="^HEAD"),
+        lambda: history.diff(pair.one, against="^HEAD"),
+    ):
+        with pytest.raises(InvalidInput):
+            ask()
+    with pytest.raises(NotFound):
+        commit_diff(checkout(pair.one), "^HEAD")
+    assert list_snapshots(pair.hub) == []
+
+
+def test_a_branch_before_its_first_commit(pair: Pair) -> None:
+    git(pair.one, "checkout", "-q", "--orphan", "anew")
+    before = git(pair.one, "status", "--porcelain", "--branch")
+    for verb in (
+        lambda: verbs.integrate(pair.one, pair.keep(pair.one), author=AUTHOR, verb="sync"),
+        lambda: verbs.integrate(pair.one, pair.keep(pair.one), author=AUTHOR, rebase=True, verb="rebase"),
+    ):
+        with pytest.raises(Conflict, match="no commit yet"):
+            verb()
+    assert git(pair.one, "status", "--porcelain", "--branch") == before
 
 
 def test_names_that_unicode_would_break(pair: Pair) -> None:
