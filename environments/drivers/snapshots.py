@@ -11,6 +11,7 @@ first parent is the commit that was checked out. What it was taken for stands in
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from common.errors import Conflict, NotFound
+from common.errors import Conflict, GaiaError, NotFound
 from environments.drivers.changes import SNAPSHOT_S, Changes, commit_changes, commit_tree, find_changes
 from environments.drivers.git import GitError, Output, Repository, bare, checkout
 from environments.drivers.git_locks import is_overtaken, run_patiently, writing
@@ -143,15 +144,27 @@ def restore_snapshot(path: Path, hub: Path, snapshot: Snapshot, keep: Callable[[
         repository.run("fetch", "-q", "--no-tags", "--no-write-fetch-head", "--", hub, ref, timeout=SNAPSHOT_S)
         _refuse_restoring(repository, snapshot)
         kept = keep(f"before restoring {snapshot.name}") if keep else ""
-        _keep_branch(path, hub, snapshot)
-        _end_unfinished(repository)
-        run_patiently(repository, "reset", "-q", "--hard", timeout=SNAPSHOT_S)
-        _make_way(repository, path, snapshot.commit)
-        words = ("-B", snapshot.branch) if snapshot.branch else ("--detach",)
-        run_patiently(repository, "checkout", "-q", *words, snapshot.head, "--", timeout=SNAPSHOT_S)
-        if snapshot.files:
-            _apply(repository, snapshot)
+        try:
+            _put_back(repository, hub, snapshot)
+        except GaiaError as error:
+            if kept:
+                error.detail["snapshot"] = kept
+                error.fix = f"{error.fix}\nHow it was before: gaia env snapshots restore {kept}".strip()
+            raise
         return kept
+
+
+def _put_back(repository: Repository, hub: Path, snapshot: Snapshot) -> None:
+    path = repository.work_tree
+    assert path is not None  # noqa: S101  # snapshots are of checkouts
+    _keep_branch(path, hub, snapshot)
+    _end_unfinished(repository)
+    run_patiently(repository, "reset", "-q", "--hard", timeout=SNAPSHOT_S)
+    _make_way(repository, path, snapshot.commit)
+    words = ("-B", snapshot.branch) if snapshot.branch else ("--detach",)
+    run_patiently(repository, "checkout", "-q", *words, snapshot.head, "--", timeout=SNAPSHOT_S)
+    if snapshot.files:
+        _apply(repository, snapshot)
 
 
 def _refuse_restoring(repository: Repository, snapshot: Snapshot) -> None:
@@ -279,12 +292,16 @@ def _end_unfinished(repository: Repository) -> None:
 
 
 def _make_way(repository: Repository, path: Path, commit: str) -> None:
-    """Untracked files would keep git from writing the ones of the snapshot; their contents are in a snapshot, too."""
-    wanted = set(repository.run("ls-tree", "-r", "-z", "--name-only", f"{commit}^1").stdout.split("\0"))
-    has_untracked = repository.text("rev-parse", "-q", "--verify", f"{commit}^3", check=False)
-    if has_untracked:
-        wanted |= set(repository.run("ls-tree", "-r", "-z", "--name-only", has_untracked).stdout.split("\0"))
+    """Untracked files would keep git from writing what the snapshot has in their place; a snapshot has them, too."""
+    wanted: set[str] = set()
+    for tree in (f"{commit}^1", commit, f"{commit}^3"):  # the last one is there when there were untracked files
+        wanted |= set(repository.run("ls-tree", "-r", "-z", "--name-only", tree, check=False).stdout.split("\0"))
+    above = {str(parent) for name in wanted for parent in Path(name).parents}
     changes: Changes = find_changes(repository)
     for name in changes.untracked:
-        if name in wanted:
+        parents = [str(parent) for parent in Path(name).parents[:-1]]
+        if name in wanted or name in above or not wanted.isdisjoint(parents):
             (path / name).unlink(missing_ok=True)
+            with suppress(OSError):  # not empty
+                for parent in parents:
+                    os.rmdir(path / parent)

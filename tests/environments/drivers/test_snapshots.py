@@ -143,6 +143,50 @@ def test_restoring_in_the_middle_of_a_rebase(pair: Pair) -> None:
     pair.check()
 
 
+def test_what_lies_in_the_place_of_what_comes_back(pair: Pair) -> None:
+    """A directory for a file, a file for a directory, an untracked file for one that was staged."""
+    (pair.one / "one").write_text("a file\n")
+    (pair.one / "two").mkdir()
+    (pair.one / "two/inside").write_text("in a directory\n")
+    (pair.one / "staged").write_text("staged\n")
+    git(pair.one, "add", "staged")
+    (pair.one / "text").write_text("then\n")
+    before = picture(pair.one)
+    name = pair.keep(pair.one)("before something")
+    git(pair.one, "reset", "-q", "--hard")
+    (pair.one / "one").unlink()
+    (pair.one / "one/deep").mkdir(parents=True)
+    (pair.one / "one/deep/inside").write_text("now\n")
+    (pair.one / "two/inside").unlink()
+    (pair.one / "two").rmdir()
+    (pair.one / "two").write_text("now\n")
+    (pair.one / "staged").write_text("now\n")
+    (pair.one / "other").write_text("stays\n")
+    now = picture(pair.one)
+
+    kept = restore_snapshot(pair.one, pair.hub, find_snapshot(pair.hub, name), pair.keep(pair.one))
+
+    assert (pair.one / "other").read_text() == "stays\n"
+    (pair.one / "other").unlink()
+    assert picture(pair.one) == before
+    pair.restore(pair.one, kept)
+    assert picture(pair.one) == now
+
+
+def test_a_restoring_that_fails_says_how_it_was_before(pair: Pair, tmp_path: Path) -> None:
+    name = pair.keep(pair.one)("before something")
+    (pair.one / "text").write_text("now\n")
+
+    def keep(reason: str) -> str:
+        kept = pair.keep(pair.one)(reason)
+        (pair.one / ".git/objects").rename(tmp_path / "objects")
+        return kept
+
+    with pytest.raises(GitError) as caught:
+        restore_snapshot(pair.one, pair.hub, find_snapshot(pair.hub, name), keep)
+    assert f"gaia env snapshots restore {caught.value.detail['snapshot']}" in caught.value.fix
+
+
 def test_a_branch_that_is_checked_out_elsewhere_is_left_alone(pair: Pair, tmp_path: Path) -> None:
     verbs.feature(pair.one, "x")
     (pair.one / "text").write_text("then\n")
