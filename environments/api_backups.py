@@ -18,7 +18,7 @@ from common.errors import InvalidInput
 from environments.actions import backup_rounds, backups, repair, reset, restores, stages
 from environments.actions.databases import every_stage
 from environments.models import Backup, Stage
-from environments.states import BackupState
+from environments.states import STAGE_NAMES, BackupState
 from processes.api import OperationSerializer
 from projects.actions import find
 
@@ -92,6 +92,15 @@ _NAME = OpenApiParameter("name", str, OpenApiParameter.PATH)
 _IDEMPOTENCY = OpenApiParameter(
     "Idempotency-Key", str, OpenApiParameter.HEADER, description="Repeating a request with it starts nothing twice"
 )
+
+
+class FilterSerializer(serializers.Serializer[dict[str, Any]]):
+    project = serializers.CharField(required=False)
+    environment = serializers.CharField(required=False)
+    stage = serializers.ChoiceField(choices=STAGE_NAMES, required=False)
+    state = serializers.ChoiceField(choices=BackupState.choices, required=False)
+
+
 _FILTERS = [OpenApiParameter(name, str) for name in ("project", "environment", "stage", "state")]
 
 
@@ -172,9 +181,11 @@ def repair_database(request: Request, id: str, stage: str) -> Response:  # noqa:
 
 
 def _wanted(rows: QuerySet[Backup], request: Request) -> QuerySet[Backup]:
-    asked = request.query_params
+    filters = FilterSerializer(data=request.query_params)
+    filters.is_valid(raise_exception=True)
+    asked = filters.validated_data
     if asked.get("project"):
-        rows = rows.filter(stage__environment__project__name=asked["project"])
+        rows = rows.filter(stage__environment__project=find(asked["project"]))
     if asked.get("environment") == "gaia":
         rows = rows.filter(stage=None)
     elif asked.get("environment"):

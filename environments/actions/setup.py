@@ -26,14 +26,14 @@ from environments.drivers.git import check_git
 from environments.models import Environment, Stage
 from environments.states import ENVIRONMENT_ACTIVE, STAGE_PORT_OFFSETS
 from environments.wording import so_many
-from processes.actions.operations import request_operation
+from processes.actions.operations import check_key, request_operation
 from processes.models import Operation
 from projects.models import Project
 
 __all__ = ["MAX_COUNT", "Plan", "lay_out", "plan_setup", "request_clean", "request_setup", "requested_before"]
 
 _SETUP = "environments.setup"
-_LONGEST_PATH, _LONGEST_KEY = 900, 100
+_LONGEST_PATH = 900
 
 
 @dataclass(frozen=True)
@@ -148,8 +148,7 @@ def requested_before(idempotency_key: str | None) -> Operation | None:
     """The operation that an earlier request with the same key has started. Raises: InvalidInput for a bad key."""
     if not idempotency_key:
         return None
-    if len(idempotency_key) > _LONGEST_KEY:
-        raise InvalidInput(f"the idempotency key has more than {_LONGEST_KEY} characters", fix="Use a UUID.")
+    check_key(idempotency_key)
     return Operation.objects.filter(idempotency_key=idempotency_key).first()
 
 

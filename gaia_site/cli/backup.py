@@ -23,6 +23,12 @@ def take(arguments: Namespace) -> int:
         raise InvalidInput(
             "it was not said of what", meaning="Nothing was done.", fix="Say gaia backup take --all, dev1, or --gaia."
         )
+    if arguments.all and arguments.environment:
+        raise InvalidInput(
+            f"--all and {arguments.environment} say different things",
+            meaning="Nothing was done.",
+            fix="Say one of them.",
+        )
     ready()
     from environments.actions import backup_rounds, backups, stages
     from environments.actions.databases import every_stage

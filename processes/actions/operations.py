@@ -14,7 +14,7 @@ from django.db import IntegrityError
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from common.errors import Cancelled, Conflict, GaiaError, NotFound
+from common.errors import Cancelled, Conflict, GaiaError, InvalidInput, NotFound
 from common.files import file_lock
 from common.home import gaia_home
 from common.locks import lock_held
@@ -28,6 +28,7 @@ from processes.models import Operation, Process
 from processes.states import EnvironmentBase, OperationState, ProcessState
 
 _WRITE_EVERY_S = 0.2
+_LONGEST_KEY = 100  # what the column holds
 _LOCK_PATIENCE_S = 2.0  # somebody may only be looking whether it is held
 _BEFORE_LOCK_S = 5.0  # a foreground operation is between its row and its lock
 _KILLED = 128  # the shell's code for "killed by signal n" is 128 + n
@@ -121,8 +122,19 @@ def request_operation(
     return operation
 
 
+def check_key(idempotency_key: str | None) -> None:
+    """Raises: InvalidInput for a key that cannot be one."""
+    if idempotency_key and (len(idempotency_key) > _LONGEST_KEY or not idempotency_key.isprintable()):
+        raise InvalidInput(
+            f"an idempotency key has at most {_LONGEST_KEY} characters, all of them printable",
+            meaning="Nothing was done.",
+            fix="Use a UUID.",
+        )
+
+
 def _same_request(idempotency_key: str | None, kind: str, params: Mapping[str, Any]) -> Operation | None:
-    """The operation a key stands for. Raises: Conflict when it was used for something else."""
+    """The operation a key stands for. Raises: InvalidInput for what is no key, Conflict when it was for another."""
+    check_key(idempotency_key)
     known = Operation.objects.filter(idempotency_key=idempotency_key).first() if idempotency_key else None
     if known is not None and (known.kind, known.params, known.actor) != (kind, dict(params), current_actor()):
         raise Conflict(

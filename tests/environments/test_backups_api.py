@@ -59,7 +59,10 @@ def test_what_there_is(place: Place, client: Client, backup: Backup) -> None:
     assert names("?project=shop&stage=qa") == [backup.name]
     assert names("?environment=gaia") == []
     assert len(names("?state=deleted")) == 1
-    assert client.get("/api/backups/?environment=nowhere").status_code == 404
+    for nowhere in ("environment=nowhere", "project=nowhere"):
+        assert client.get(f"/api/backups/?{nowhere}").status_code == 404
+    for nothing in ("state=bogus", "stage=bogus"):
+        assert client.get(f"/api/backups/?{nothing}").status_code == 400
 
     one = client.get(f"/api/backups/{backup.name}/").json()
     assert (one["environment"], one["stage"], one["state"]) == ("shop-dev1", "qa", "verified")

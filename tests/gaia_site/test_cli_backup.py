@@ -57,6 +57,7 @@ def test_taken_listed_shown_verified_restored_deleted(shop: Place, cli: CommandL
 
 def test_what_is_to_be_taken_must_be_said(shop: Place, cli: CommandLine) -> None:
     assert cli("backup", "take").mistake(2)[0] == "gaia: it was not said of what"
+    assert cli("backup", "take", "--all", "dev1").mistake(2)[0] == "gaia: --all and dev1 say different things"
     cli("backup", "take", "nowhere").mistake(3)
     cli("backup", "take", "dev1", "prod").mistake(2)
     assert len(cli("backup", "take", "dev1", "--json").data["taken"]) == 3

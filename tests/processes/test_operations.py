@@ -14,7 +14,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from common.errors import Conflict, NotFound
+from common.errors import Conflict, InvalidInput, NotFound
 from common.files import file_lock
 from events.actor import acting_as
 from events.models import Event
@@ -167,6 +167,14 @@ def test_the_same_key_is_the_same_request(node: Node) -> None:
     with pytest.raises(Conflict, match="was used for another request"):
         request(0, to=2)
     assert Operation.objects.count() == Process.objects.count() == 1
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("key", ["x" * 101, "with\0nul", "two\nlines"])
+def test_what_cannot_be_a_key(node: Node, key: str) -> None:
+    with pytest.raises(InvalidInput, match="at most 100 characters"):
+        request_operation("test.count", "Count", subject="project/demo", params={}, idempotency_key=key)
+    assert not Operation.objects.exists()
 
 
 @pytest.mark.django_db
