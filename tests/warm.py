@@ -220,8 +220,8 @@ def _become(words: list[str], cwd: str, environ: dict[str, str], descriptors: li
         os.environ.update(environ)
         os.chdir(cwd)
         sys.path[:] = [str(ROOT), *(place for place in sys.path if place and place != str(ROOT))]
-        if not measured and coverage.Coverage.current():  # it began with this process, as `multiprocessing` told it to
-            coverage.Coverage.current().stop()
+        if measured:
+            coverage.process_startup(force=True)
         code = _run(words)
     except BaseException:
         traceback.print_exc()

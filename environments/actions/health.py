@@ -20,7 +20,7 @@ from environments.actions import health_record
 from environments.drivers.checks import MB, Limits, StageFacts, Subject, check_directory, check_disk, check_record
 from environments.drivers.checks_databases import check_databases
 from environments.drivers.checks_git import check_git, check_hub
-from environments.drivers.checks_stages import check_ports, check_stages, listeners
+from environments.drivers.checks_stages import check_ports, check_stages
 from environments.drivers.side_by_side import HungError, Look, side_by_side
 from environments.findings import Finding, not_known, well
 from environments.health_overview import newest_health, sizes_a_day_ago
@@ -29,6 +29,7 @@ from environments.overview import processes_of, stage_state
 from environments.states import ENVIRONMENT_ACTIVE, ENVIRONMENT_BUSY, BackupState, EnvironmentState, Verdict
 from events import log
 from processes.actions.harvest import is_alive
+from processes.drivers import ports
 from processes.models import Process
 
 logger = logging.getLogger(__name__)
@@ -144,7 +145,8 @@ def _subjects(environments: Sequence[Environment]) -> dict[int, Subject]:
     processes = processes_of(environments)
     before = newest_health(environments)
     limits = _limits()
-    heard = listeners() if any(process.active for process in processes.values()) else {}
+    running = [stage.port for each in environments for stage in each.stages.all() if _is_active(processes, stage)]
+    heard = ports.listeners(running) if running else {}
     return {
         each.pk: Subject(
             directory=each.directory,
@@ -161,6 +163,10 @@ def _subjects(environments: Sequence[Environment]) -> dict[int, Subject]:
         )
         for each in environments
     }
+
+
+def _is_active(processes: Mapping[str, Process], stage: Stage) -> bool:
+    return stage.owner in processes and processes[stage.owner].active
 
 
 def _facts(stage: Stage, process: Process | None) -> StageFacts:

@@ -16,6 +16,7 @@ from environments.drivers.checkout import inspect
 from environments.drivers.stage_files import SCRIPTS
 from environments.findings import Finding, size_told, well
 from environments.states import Verdict
+from processes.drivers.ports import Holder
 
 MB = 1024 * 1024
 _FEWEST_INODES = (0.01, 0.001)  # of all: a warning, a failure
@@ -72,7 +73,7 @@ class Subject:
         authority: certificate of who vouches for its stages' HTTPS.
         damage: what GAIA has on record against it; empty when nothing.
         sizes_before: bytes of its databases a day ago, or when they were first looked at, by stage.
-        listeners: pids that listen on this machine, by port; empty when nobody asked.
+        listeners: who listens on ports of stages that run, by port.
     """
 
     directory: str
@@ -85,7 +86,7 @@ class Subject:
     authority: Path | None = None
     damage: str = ""
     sizes_before: Mapping[str, int] = field(default_factory=dict)
-    listeners: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    listeners: Mapping[int, Holder] = field(default_factory=dict)
 
     @property
     def repair(self) -> str:

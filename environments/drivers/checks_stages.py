@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 
-import psutil
-
 from common.errors import GaiaError
 from common.locks import lock_held
 from environments.drivers.checks import StageFacts, Subject
@@ -62,16 +60,6 @@ def health_path(one: Subject, stage: StageFacts) -> str:
     return DEFAULT_HEALTH
 
 
-def listeners() -> dict[int, tuple[int, ...]]:
-    """The pids that listen, by port, as far as this user may see; one look at all of the machine's sockets."""
-    found: dict[int, set[int]] = {}
-    with suppress(psutil.Error, OSError):
-        for each in psutil.net_connections(kind="tcp"):
-            if each.status == psutil.CONN_LISTEN and each.laddr and each.pid:
-                found.setdefault(each.laddr.port, set()).add(each.pid)
-    return {port: tuple(sorted(pids)) for port, pids in found.items()}
-
-
 def _died(one: Subject, stage: StageFacts) -> Finding:
     why = stage.problem or "its process is gone"
     return Finding(
@@ -100,13 +88,12 @@ def _silent(one: Subject, stage: StageFacts, url: str) -> Finding:
 
 
 def _check_own(one: Subject, stage: StageFacts) -> Iterable[Finding]:
-    pids = one.listeners.get(stage.port, ())
-    if not pids or any(_belongs(pid, stage) for pid in pids):
+    holder = one.listeners.get(stage.port)
+    if holder is None or holder.pid is None or _belongs(holder.pid, stage):
         return
-    who = _named(pids[0])
-    what = f"port {stage.port} of {stage.called} is taken by {who}, though the stage runs"
+    what = f"port {stage.port} of {stage.called} is taken by {ports.describe(holder)}, though the stage runs"
     meaning = "Whoever opens the stage's address reaches that program."
-    yield Finding("ports", Verdict.FAILED, what, meaning, _stop(pids[0]), "foreign", stage.name, passing=True)
+    yield Finding("ports", Verdict.FAILED, what, meaning, _stop(holder.pid), "foreign", stage.name, passing=True)
 
 
 def _is_launched(one: Subject, stage: StageFacts) -> bool:
@@ -137,13 +124,6 @@ def _belongs(pid: int, stage: StageFacts) -> bool:
         return True
     environment = table().environment(pid)
     return environment is not None and f"{TOKEN_VARIABLE}={stage.token}".encode() in environment.split(b"\0")
-
-
-def _named(pid: int) -> str:
-    with suppress(psutil.Error):
-        process = psutil.Process(pid)
-        return ports.describe(ports.Holder(pid, process.name(), process.username()))
-    return ports.describe(ports.Holder(pid, "", ""))
 
 
 def _stop(pid: int) -> str:

@@ -78,7 +78,7 @@ def listeners(ports: Iterable[int]) -> dict[int, Holder]:
     wanted = set(ports)
     try:
         connections = psutil.net_connections(kind="tcp")
-    except psutil.Error:  # macOS tells only root: then each port is tried
+    except (psutil.Error, OSError):  # macOS tells only root: then each port is tried
         return {port: who for port in wanted if (who := holder(port)) is not None}
     found: dict[int, Holder] = {}
     for one in connections:

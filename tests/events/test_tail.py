@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import logging
 import multiprocessing
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from typing import Any
@@ -226,9 +227,13 @@ def follow_in_child(answer: Callable[[list[str]], None]) -> None:
     connections.close_all()
 
 
-def test_a_forked_process_has_a_tail_of_its_own(tail: Tail) -> None:
+def test_a_forked_process_has_a_tail_of_its_own(tail: Tail, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events.tail, "_LOOK_S", 1.0)
     tail.ensure_running()
     emit("one", "two")
+    # it sleeps while this process forks: what its thread holds within SQLite while it reads, no child can forget
+    while tail.newer(0)[1] < newest_id():
+        time.sleep(0.01)
     connections.close_all()
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import threading
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,10 +33,12 @@ def tree(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def elsewhere() -> Iterator[Path]:
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
     """A directory on another file system."""
-    place = Path(f"/dev/shm/gaia-test-{os.getpid()}-{threading.get_ident()}")
-    place.mkdir()
+    here = tmp_path.stat().st_dev
+    others = [place for place in ("/dev/shm", "/var/tmp", "/tmp") if Path(place).stat().st_dev != here]
+    assert others, "the tests need /dev/shm to be a file system of its own"
+    place = Path(tempfile.mkdtemp(prefix="gaia-test-", dir=others[0]))
     yield place
     trash_module.remove_tree(place)
 
@@ -64,8 +66,6 @@ def test_two_of_one_name_in_one_second(tmp_path: Path) -> None:
 
 
 def test_to_another_file_system_with_everything(tree: Path, elsewhere: Path) -> None:
-    if tree.stat().st_dev == elsewhere.stat().st_dev:
-        pytest.fail("the tests need /dev/shm to be a file system of its own")
     before = contents(tree)
     place = move_to_trash(tree, elsewhere / "trash", now=NOON)
     assert contents(place) == before

@@ -175,7 +175,7 @@ def test_an_enter_nobody_knows_of_is_told(
 ) -> None:
     identity = server.snapshot().server
     assert identity is not None
-    monkeypatch.setattr("sessions.drivers.tmux.TIMEOUT", 3.0)
+    monkeypatch.setattr("sessions.drivers.tmux_panes.TIMEOUT", 3.0)
 
     def hang() -> None:
         recorder.wait("prompt")

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from common.errors import InvalidInput, Unavailable
-from sessions.drivers import tmux, tmux_process
+from sessions.drivers import tmux, tmux_panes, tmux_process
 from sessions.drivers.tmux import NewSession, NoServer, ServerIdentity, TmuxError, TmuxHung, TmuxServer
 from sessions.drivers.tmux_facts import parse_listing
 from tests.sessions.drivers.conftest import ServerMaker, Start
@@ -141,7 +141,8 @@ def test_a_hung_server_is_an_error_and_not_an_empty_list(
 ) -> None:
     start("a")
     monkeypatch.setattr(tmux, "SNAPSHOT_TIMEOUT", 0.3)
-    monkeypatch.setattr(tmux, "TIMEOUT", 0.3)
+    for module in (tmux, tmux_panes):
+        monkeypatch.setattr(module, "TIMEOUT", 0.3)
     identity = server.snapshot().server
     assert identity is not None
     with stopped(identity.pid):
