@@ -69,6 +69,15 @@ def test_an_empty_page_offers_the_first_step(path: str, first_step: str, console
     assert "<h2>" in empty
 
 
+def test_a_session_leads_to_the_diff_of_where_it_works(console: Client) -> None:
+    [one] = rows.environments(1)
+    [here, nowhere] = rows.sessions(2)
+    Session.objects.filter(pk=here.pk).update(environment=one)
+    diff = f"/admin/environments/environment/{one.pk}/git/diff/"
+    assert f'href="{diff}"' in console.get(f"{SESSIONS}{here.pk}/change/").content.decode()
+    assert "/git/diff/" not in console.get(f"{SESSIONS}{nowhere.pk}/change/").content.decode()
+
+
 def test_environments_show_git_stages_and_sessions(console: Client) -> None:
     one, two = rows.environments(2)
     Session.objects.filter(pk=rows.sessions(1)[0].pk).update(environment=one)
