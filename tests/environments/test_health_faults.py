@@ -334,6 +334,7 @@ def test_a_port_taken_by_a_stranger(place: Place, shop: Environment) -> None:
 def test_a_stranger_on_the_port_of_a_stage_that_runs(place: Place, shop: Environment) -> None:
     stage = place.stage(1, "dev")
     (place.path(1) / "gaia.yaml").write_text("command: exec sleep 600\n")
+    place.set_up(1)  # which takes it over: a program that wants the port might have it before the stranger
     process = subprocess.Popen([place.path(1) / "launch.sh", "dev"], cwd=place.path(1), stdout=subprocess.DEVNULL)
     until(lambda: stages.notice_scripts(stage))
     with stranger(stage.port) as pid:
