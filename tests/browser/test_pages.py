@@ -60,6 +60,7 @@ PAGES = {
 EVERY = [(size, theme) for size in ("wide", "phone") for theme in ("light", "dark")]
 SOME = [("wide", "light"), ("phone", "dark")]
 MOST_SEEN = {"home", "environments", "environment", "sessions", "session"}
+SHOWN = MOST_SEEN | {"health", "backups"}  # test_diff.py takes those of diffs
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -69,7 +70,7 @@ def test_page(name: str, visit: Callable[..., Visit], pictures: Path) -> None:
     for size, theme in EVERY if name in MOST_SEEN else SOME:
         look_like(page, size, theme)
         page.wait_for_timeout(150)  # what is read once a second has been read once
-        if name in MOST_SEEN or os.environ.get("GAIA_SCREENSHOTS"):
+        if name in SHOWN or os.environ.get("GAIA_SCREENSHOTS"):
             page.screenshot(path=pictures / f"{name}-{size}-{theme}.png", full_page=True)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{size} scrolls sideways"
         assert serious(page) == [], f"{size} {theme}"
