@@ -15,7 +15,7 @@ from rest_framework.viewsets import ViewSet
 from environments.actions import setup, stages
 from environments.overview import describe_all, describe_stage, environments_overview, processes_of
 from processes.actions.logs import read_end
-from processes.api import OperationSerializer
+from processes.api import IDEMPOTENCY_KEY, OperationSerializer
 from projects.actions import find
 
 _LOG_LINES = 200
@@ -117,9 +117,6 @@ class StageLogSerializer(serializers.Serializer[dict[str, Any]]):
 
 _ID = OpenApiParameter("id", str, OpenApiParameter.PATH)
 _STAGE = OpenApiParameter("stage", str, OpenApiParameter.PATH)
-_IDEMPOTENCY = OpenApiParameter(
-    "Idempotency-Key", str, OpenApiParameter.HEADER, description="Repeating a request with it starts nothing twice"
-)
 
 
 class EnvironmentViewSet(ViewSet):
@@ -141,7 +138,7 @@ class EnvironmentViewSet(ViewSet):
         return Response(described)
 
     @extend_schema(
-        request=SetupSerializer, responses={200: PlanSerializer, 202: OperationSerializer}, parameters=[_IDEMPOTENCY]
+        request=SetupSerializer, responses={200: PlanSerializer, 202: OperationSerializer}, parameters=[IDEMPOTENCY_KEY]
     )
     @action(detail=False, methods=["post"], url_path="setup")
     def set_up(self, request: Request) -> Response:
@@ -156,7 +153,7 @@ class EnvironmentViewSet(ViewSet):
         operation = setup.requested_before(key) or setup.request_setup(setup.plan_setup(**wanted), idempotency_key=key)
         return Response(operation.as_dict(), status=status.HTTP_202_ACCEPTED)
 
-    @extend_schema(request=CleanSerializer, responses={202: OperationSerializer}, parameters=[_IDEMPOTENCY])
+    @extend_schema(request=CleanSerializer, responses={202: OperationSerializer}, parameters=[IDEMPOTENCY_KEY])
     @action(detail=False, methods=["post"])
     def clean(self, request: Request) -> Response:
         """Remove environments; unpushed and uncommitted work is salvaged first, the trees go to the trash."""

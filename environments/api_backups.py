@@ -19,7 +19,7 @@ from environments.actions import backup_rounds, backups, repair, reset, restores
 from environments.actions.databases import every_stage
 from environments.models import Backup, Stage
 from environments.states import STAGE_NAMES, BackupState
-from processes.api import OperationSerializer
+from processes.api import IDEMPOTENCY_KEY, OperationSerializer
 from projects.actions import find
 
 
@@ -89,9 +89,6 @@ class ResetSerializer(serializers.Serializer[dict[str, Any]]):
 
 
 _NAME = OpenApiParameter("name", str, OpenApiParameter.PATH)
-_IDEMPOTENCY = OpenApiParameter(
-    "Idempotency-Key", str, OpenApiParameter.HEADER, description="Repeating a request with it starts nothing twice"
-)
 
 
 class FilterSerializer(serializers.Serializer[dict[str, Any]]):
@@ -125,7 +122,7 @@ class BackupViewSet(GenericViewSet[Backup]):
         backup = backups.find_backup(name)
         return Response({**backup_rounds.describe(backup), **restores.preview(backup)})
 
-    @extend_schema(request=TakeSerializer, responses={202: OperationSerializer}, parameters=[_IDEMPOTENCY])
+    @extend_schema(request=TakeSerializer, responses={202: OperationSerializer}, parameters=[IDEMPOTENCY_KEY])
     def create(self, request: Request) -> Response:
         """Take backups; answers with the operation to follow."""
         body = TakeSerializer(data=request.data)
@@ -139,13 +136,13 @@ class BackupViewSet(GenericViewSet[Backup]):
         backups.delete(backups.find_backup(name))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
-    @extend_schema(request=None, responses={202: OperationSerializer}, parameters=[_NAME, _IDEMPOTENCY])
+    @extend_schema(request=None, responses={202: OperationSerializer}, parameters=[_NAME, IDEMPOTENCY_KEY])
     @action(detail=True, methods=["post"])
     def verify(self, request: Request, name: str) -> Response:
         """Restore it into a scratch place once more and look for damage."""
         return _accepted(backup_rounds.request_verify(backups.find_backup(name), idempotency_key=_key(request)))
 
-    @extend_schema(request=RestartSerializer, responses={202: OperationSerializer}, parameters=[_NAME, _IDEMPOTENCY])
+    @extend_schema(request=RestartSerializer, responses={202: OperationSerializer}, parameters=[_NAME, IDEMPOTENCY_KEY])
     @action(detail=True, methods=["post"])
     def restore(self, request: Request, name: str) -> Response:
         """Put it in the place of the stage's database, of which a backup is taken before."""
@@ -155,7 +152,7 @@ class BackupViewSet(GenericViewSet[Backup]):
         return _accepted(restores.request_restore(backup, **body.validated_data, idempotency_key=_key(request)))
 
 
-@extend_schema(request=ResetSerializer, responses={202: OperationSerializer}, parameters=[_IDEMPOTENCY])
+@extend_schema(request=ResetSerializer, responses={202: OperationSerializer}, parameters=[IDEMPOTENCY_KEY])
 @api_view(["POST"])
 def reset_environments(request: Request) -> Response:
     """Make environments anew; databases are backed up and work is salvaged before."""
@@ -169,7 +166,7 @@ def reset_environments(request: Request) -> Response:
 @extend_schema(
     request=RestartSerializer,
     responses={202: OperationSerializer},
-    parameters=[OpenApiParameter("id", str, OpenApiParameter.PATH), _IDEMPOTENCY],
+    parameters=[OpenApiParameter("id", str, OpenApiParameter.PATH), IDEMPOTENCY_KEY],
 )
 @api_view(["POST"])
 def repair_database(request: Request, id: str, stage: str) -> Response:  # noqa: A002  as the other routes call it

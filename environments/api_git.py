@@ -20,7 +20,7 @@ from environments import git_verbs as verbs
 from environments.actions import git, git_look, git_rounds
 from environments.actions.stages import find_environment
 from environments.git_overview import describe_commit, describe_diff, describe_snapshot, describe_status
-from processes.api import OperationSerializer
+from processes.api import IDEMPOTENCY_KEY, OperationSerializer
 from processes.models import Operation
 from projects.actions import find
 
@@ -136,9 +136,6 @@ class DiffQuerySerializer(serializers.Serializer[dict[str, Any]]):
 
 
 _ID = OpenApiParameter("id", str, OpenApiParameter.PATH, description="shop-dev1 or dev1")
-_IDEMPOTENCY = OpenApiParameter(
-    "Idempotency-Key", str, OpenApiParameter.HEADER, description="Repeating a request with it starts nothing twice"
-)
 _LOG_QUERY = [
     OpenApiParameter("limit", int, description=f"How many, 1 to {_MOST_COMMITS}; default 30"),
     OpenApiParameter("since", str, description="Leave out those that this branch or commit has"),
@@ -209,7 +206,7 @@ class GitViewSet(ViewSet):
         return _do("delete-branch", request, id)
 
     @extend_schema(
-        request=verbs.BringInOptionsSerializer, responses={202: OperationSerializer}, parameters=[_ID, _IDEMPOTENCY]
+        request=verbs.BringInOptionsSerializer, responses={202: OperationSerializer}, parameters=[_ID, IDEMPOTENCY_KEY]
     )
     @action(detail=False, methods=["post"])
     def sync(self, request: Request, id: str) -> Response:  # noqa: A002
@@ -217,7 +214,7 @@ class GitViewSet(ViewSet):
         return _do("sync", request, id)
 
     @extend_schema(
-        request=verbs.PushOptionsSerializer, responses={202: OperationSerializer}, parameters=[_ID, _IDEMPOTENCY]
+        request=verbs.PushOptionsSerializer, responses={202: OperationSerializer}, parameters=[_ID, IDEMPOTENCY_KEY]
     )
     @action(detail=False, methods=["post"])
     def push(self, request: Request, id: str) -> Response:  # noqa: A002
@@ -280,7 +277,7 @@ class GitOfAllViewSet(ViewSet):
         operation_id="environments_git_sync_all",
         request=SyncAllSerializer,
         responses={202: OperationSerializer},
-        parameters=[_IDEMPOTENCY],
+        parameters=[IDEMPOTENCY_KEY],
     )
     @action(detail=False, methods=["post"])
     def sync(self, request: Request) -> Response:

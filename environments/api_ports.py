@@ -16,7 +16,7 @@ from common.errors import InvalidInput
 from environments.actions import changing, https, ports, stages
 from environments.api import StageSerializer
 from environments.models import Stage
-from processes.api import OperationSerializer
+from processes.api import IDEMPOTENCY_KEY, OperationSerializer
 
 
 class PortSerializer(serializers.Serializer[dict[str, Any]]):
@@ -77,9 +77,6 @@ class HttpsOverviewSerializer(serializers.Serializer[dict[str, Any]]):
 
 _ID = OpenApiParameter("id", str, OpenApiParameter.PATH)
 _STAGE = OpenApiParameter("stage", str, OpenApiParameter.PATH)
-_IDEMPOTENCY = OpenApiParameter(
-    "Idempotency-Key", str, OpenApiParameter.HEADER, description="Repeating a request with it starts nothing twice"
-)
 _COUNT = OpenApiParameter("count", int, description="How many, 1 to 100; default 1")
 
 
@@ -116,7 +113,7 @@ class StageReachViewSet(ViewSet):
     @extend_schema(
         request=MoveSerializer,
         responses={200: StageSerializer, 202: OperationSerializer},
-        parameters=[_ID, _STAGE, _IDEMPOTENCY],
+        parameters=[_ID, _STAGE, IDEMPOTENCY_KEY],
     )
     @action(detail=False, methods=["post"])
     def move(self, request: Request, id: str, stage: str) -> Response:  # noqa: A002  the path's own word
@@ -133,7 +130,7 @@ class StageReachViewSet(ViewSet):
     @extend_schema(
         request=HttpsSerializer,
         responses={200: StageSerializer, 202: OperationSerializer},
-        parameters=[_ID, _STAGE, _IDEMPOTENCY],
+        parameters=[_ID, _STAGE, IDEMPOTENCY_KEY],
     )
     @action(detail=False, methods=["post"])
     def https(self, request: Request, id: str, stage: str) -> Response:  # noqa: A002

@@ -22,6 +22,12 @@ from processes.models import Operation
 _OFFSET = re.compile(r"[0-9]{1,15}")
 
 
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key", str, OpenApiParameter.HEADER, description="Repeating a request with it starts nothing twice"
+)
+"""The header of requests that start an operation."""
+
+
 class OperationSerializer(serializers.ModelSerializer[Operation]):
     fraction = serializers.FloatField(read_only=True, help_text="How far it is, 0 to 1")
 

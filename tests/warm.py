@@ -23,6 +23,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from multiprocessing.context import ForkServerProcess
 from multiprocessing.reduction import DupFd
 from pathlib import Path
@@ -195,6 +196,9 @@ def _read(own: tuple[int, int], deadline: float, words: Sequence[str | Path]) ->
 
 def _end(process: ForkServerProcess) -> None:
     if process.exitcode is None:
+        assert process.pid is not None
+        with suppress(ProcessLookupError):  # it has no group of its own yet
+            os.killpg(process.pid, signal.SIGKILL)
         process.kill()
         process.join()
 

@@ -87,3 +87,30 @@ def number(what: str, lowest: float, highest: float, kind: type[int] | type[floa
         return value
 
     return parse
+
+
+STAGES = ("dev", "qa", "staging")
+PORT = number("a port", 1, 65535)
+SESSION, ENVIRONMENT = "sessions", "environments"  # whose names complete a word: see `completion`
+
+
+def add_verb(verbs: Verbs[Parser], name: str, run: str, text: str, *, json: bool = True) -> Parser:
+    parser = verbs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser.set_defaults(run=run, parser=parser)
+    if json:
+        parser.add_argument("--json", action="store_true", help="print data for programs")
+    return parser
+
+
+def add_group(verbs: Verbs[Parser], name: str, text: str) -> Verbs[Parser]:
+    parser = verbs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser.set_defaults(helps=parser)
+    return parser.add_subparsers(title="verbs", metavar="VERB")
+
+
+def completed_by(action: argparse.Action, source: str) -> None:
+    action.completed_by = source  # type: ignore[attr-defined]  # read by `completion`
+
+
+def add_yes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask; without a terminal nobody is asked")
