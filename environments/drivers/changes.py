@@ -21,6 +21,8 @@ from environments.drivers.git_locks import INDEX_COPY
 
 SNAPSHOT_S = 600.0
 """Seconds for reading all files of a checkout."""
+_TRIES = 20
+"""How often a file is asked for that comes and goes while it is read."""
 # Contents as they lie there: with git-lfs's filter only the pointer would get into the commit.
 _RAW = ("filter.lfs.clean=", "filter.lfs.process=", "filter.lfs.required=false", "core.safecrlf=false")
 _AUTHOR = {
@@ -80,7 +82,7 @@ def commit_changes(repository: Repository, changes: Changes, message: str) -> st
     with _index_copy(repository) as index:
         staged = repository.text("write-tree", env=index, check=False)
         _unhide(repository, index)
-        repository.run("add", "-u", "--", ".", env=index, config=_RAW, timeout=SNAPSHOT_S)
+        _add_tracked(repository, index)
         worktree = repository.text("write-tree", env=index)
     # an index with conflicts cannot be written as a tree; the files have both sides in them
     parents = [head, commit_tree(repository, staged or worktree, f"index: {message}", head)]
@@ -130,23 +132,41 @@ def _unhide(repository: Repository, index: dict[str, str]) -> None:
             repository.run("update-index", flag, "-z", "--stdin", env=index, stdin=names)
 
 
+def _add_tracked(repository: Repository, index: dict[str, str]) -> None:
+    """Stage what changed in tracked files. One that vanishes while git reads it fails alone, and is asked for again."""
+    for tries_left in reversed(range(_TRIES)):
+        added = repository.run(
+            "add", "-u", "--ignore-errors", "--", ".", env=index, config=_RAW, timeout=SNAPSHOT_S, check=not tries_left
+        )
+        if added.ok:
+            return
+
+
 def _untracked_tree(repository: Repository, changes: Changes) -> str:
     with tempfile.TemporaryDirectory(prefix=INDEX_COPY, dir=repository.git_dir) as directory:
         index = {"GIT_INDEX_FILE": str(Path(directory) / "index")}
-        names = "".join(f"{name}\0" for name in changes.untracked)
-        repository.run(
-            # somebody may have removed one of them since
-            "update-index",
-            "--add",
-            "--remove",
-            "-z",
-            "--stdin",
-            env=index,
-            stdin=names,
-            config=_RAW,
-            timeout=SNAPSHOT_S,
-        )
+        _add_untracked(repository, index, changes.untracked)
         return repository.text("write-tree", env=index)
+
+
+def _add_untracked(repository: Repository, index: dict[str, str], names: tuple[str, ...]) -> None:
+    """Stage files by name; those that are gone are passed over.
+
+    Git gives up on all names when one vanishes or shrinks while it is read. Halving finds that one without asking for
+    each by itself, so that a build that is running does not keep a snapshot from being taken.
+    """
+    listed = "".join(f"{name}\0" for name in names)
+    alone = len(names) == 1
+    for tries_left in reversed(range(_TRIES if alone else 1)):
+        added = repository.run(
+            "update-index", "--add", "--remove", "-z", "--stdin", env=index, stdin=listed,
+            config=_RAW, timeout=SNAPSHOT_S, check=alone and not tries_left,
+        )  # fmt: skip
+        if added.ok:
+            return
+    middle = len(names) // 2
+    _add_untracked(repository, index, names[:middle])
+    _add_untracked(repository, index, names[middle:])
 
 
 def _empty_tree(repository: Repository) -> str:

@@ -151,12 +151,14 @@ def test_files_that_vanish_while_a_snapshot_is_taken(pair: Pair) -> None:
         while not over.is_set():
             (pair.one / f"temporary{number % 7}").write_text(str(number))
             (pair.one / f"temporary{(number + 3) % 7}").unlink(missing_ok=True)
+            (pair.one / "text").unlink(missing_ok=True)
+            (pair.one / "text").write_text(str(number))
             number += 1
 
     thread = threading.Thread(target=build)
     thread.start()
     try:
-        for _ in range(5):
+        for _ in range(8):
             assert pair.keep(pair.one)("before something")
     finally:
         over.set()
