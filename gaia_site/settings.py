@@ -75,6 +75,7 @@ INSTALLED_APPS = [
     "policy.apps.PolicyConfig",
     "processes.apps.ProcessesConfig",
     "projects.apps.ProjectsConfig",
+    "services.apps.ServicesConfig",
     "environments.apps.EnvironmentsConfig",
     "sessions.apps.SessionsConfig",
 ]

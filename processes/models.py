@@ -20,6 +20,7 @@ from processes.states import (
     OperationState,
     Origin,
     ProcessState,
+    StopCause,
 )
 
 
@@ -80,6 +81,10 @@ class Process(Stateful):
     journal = models.CharField(max_length=1000)
     port = models.PositiveIntegerField(null=True, blank=True)
     stop_grace = models.FloatField(default=10.0, help_text="Seconds between TERM and KILL")
+    user = models.CharField(max_length=64, blank=True, help_text="Account it runs as, where GAIA is root")
+    limits = models.JSONField(default=dict, blank=True, help_text="As processes.limits.Limits writes them")
+    enforcement = models.JSONField(default=dict, blank=True, help_text="By what each limit is kept: cgroup, rlimit, …")
+    cause = models.CharField(max_length=10, choices=StopCause.choices, blank=True, help_text="Why GAIA ended it")
     state = models.CharField(max_length=15, choices=ProcessState.choices, default=ProcessState.STARTING)
     pid = models.PositiveIntegerField(null=True, blank=True, help_text="The shim's pid, which is also its session's id")
     start_ticks = models.BigIntegerField(null=True, blank=True)
@@ -124,6 +129,31 @@ class Process(Stateful):
     @property
     def active(self) -> bool:
         return self.state in PROCESS_ACTIVE
+
+
+class Sample(models.Model):
+    """What the processes of one owner used during a period. Short periods are rolled up into longer ones."""
+
+    node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="samples")
+    owner = models.CharField(max_length=200)
+    seconds = models.PositiveIntegerField(help_text="Length of the period")
+    at = models.DateTimeField(help_text="Begin of the period")
+    cpu = models.FloatField(help_text="Percent of one core, on average")
+    cpu_most = models.FloatField(help_text="Percent of one core, the most of any look")
+    memory = models.BigIntegerField(help_text="Bytes, on average")
+    memory_most = models.BigIntegerField(help_text="Bytes, the most of any look")
+    processes = models.PositiveIntegerField(help_text="The most of any look")
+    looks = models.PositiveIntegerField(default=1, help_text="How many looks it is made of")
+
+    class Meta:
+        ordering: ClassVar = ["owner", "at"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["node", "owner", "seconds", "at"], name="one_sample_per_period")
+        ]
+        indexes: ClassVar = [models.Index(fields=["seconds", "at"], name="samples_by_age")]
+
+    def __str__(self) -> str:
+        return f"{self.owner} {self.at:%H:%M:%S}+{self.seconds}s"
 
 
 class Operation(Stateful):

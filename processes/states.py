@@ -36,8 +36,19 @@ class ExitSource(TextChoices):
     """Where the exit code is known from, best first."""
 
     WAIT = "wait", "Waited for by the daemon"
+    PIDFD = "pidfd", "Asked of the kernel through its pidfd"
     JOURNAL = "journal", "Written by the exit shim"
     UNKNOWN = "unknown", "Not known: the shim was killed"
+
+
+class StopCause(TextChoices):
+    """Why GAIA ended a process."""
+
+    ASKED = "asked", "Somebody asked for it"
+    MEMORY = "memory", "It used more memory than it may"
+    RUN_TIME = "run_time", "It ran longer than it may"
+    QUIET = "quiet", "It wrote nothing for too long"
+    LIVENESS = "liveness", "Its liveness probe failed"
 
 
 class Origin(TextChoices):
