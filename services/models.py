@@ -33,7 +33,7 @@ class Service(Stateful):
     node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="services")
     name = models.CharField(max_length=100, unique=True, help_text="What people type: api-server")
     title = models.CharField(
-        max_length=200, blank=True, help_text="What it is called in a sentence: stage qa of shop-dev1"
+        max_length=200, blank=True, help_text="In a sentence: stage qa of shop-dev1"
     )
     kind = models.CharField(max_length=10, choices=ServiceKind.choices, default=ServiceKind.PROCESS)
     owner = models.CharField(max_length=200, help_text="Key of its processes, port and events: service/api-server")
@@ -66,7 +66,7 @@ class Service(Stateful):
     last_death = models.JSONField(default=dict, blank=True, help_text="Cause, exit code, signal, last lines, memory")
     next_start_at = models.DateTimeField(null=True, blank=True, help_text="When it is tried again")
     ready_at = models.DateTimeField(
-        null=True, blank=True, help_text="Since when it has been ready, None when it is not"
+        null=True, blank=True, help_text="Since when it is ready; None: it is not"
     )
     ever_ready = models.BooleanField(default=False, help_text="With this revision")
     restarts = models.PositiveIntegerField(default=0, help_text="Starts nobody asked for")

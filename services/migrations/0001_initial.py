@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
     initial = True
 
     dependencies = [
-        ('processes', '0004_process_cause_process_enforcement_process_limits_and_more'),
+        ('processes', '0004_limits_and_samples'),
     ]
 
     operations = [
@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('name', models.CharField(help_text='What people type: api-server', max_length=100, unique=True)),
-                ('title', models.CharField(blank=True, help_text='What it is called in a sentence: stage qa of shop-dev1', max_length=200)),
+                ('title', models.CharField(blank=True, help_text='In a sentence: stage qa of shop-dev1', max_length=200)),
                 ('kind', models.CharField(choices=[('process', 'A program'), ('mcp', 'An MCP server'), ('stage', 'A stage of an environment'), ('platform', 'A part of GAIA')], default='process', max_length=10)),
                 ('owner', models.CharField(help_text='Key of its processes, port and events: service/api-server', max_length=200)),
                 ('argv', models.JSONField(default=list, help_text='The command, run without a shell')),
@@ -46,7 +46,7 @@ class Migration(migrations.Migration):
                 ('failed_at', models.JSONField(blank=True, default=list, help_text='Times of its last deaths, for the crash loop')),
                 ('last_death', models.JSONField(blank=True, default=dict, help_text='Cause, exit code, signal, last lines, memory')),
                 ('next_start_at', models.DateTimeField(blank=True, help_text='When it is tried again', null=True)),
-                ('ready_at', models.DateTimeField(blank=True, help_text='Since when it has been ready, None when it is not', null=True)),
+                ('ready_at', models.DateTimeField(blank=True, help_text='Since when it is ready; None: it is not', null=True)),
                 ('ever_ready', models.BooleanField(default=False, help_text='With this revision')),
                 ('restarts', models.PositiveIntegerField(default=0, help_text='Starts nobody asked for')),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
