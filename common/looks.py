@@ -50,6 +50,12 @@ STATES: dict[str, State] = {
     "lost": _state(Look.FAILED, "lost"),
     "not_started": _state(Look.FAILED, "not started"),
     "protected": _state(Look.PROTECTED, "protected"),
+    # services
+    "held": _state(Look.DETECTING, "held"),
+    "unready": _state(Look.WARNING, "not ready"),
+    "backoff": _state(Look.WARNING, "waiting to restart"),
+    "crash_loop": _state(Look.FAILED, "crash loop"),
+    "completed": _state(Look.DONE, "completed"),
     # environments
     "creating": _state(Look.WORKING, "being made"),
     "ready": _state(Look.DONE, "ready"),

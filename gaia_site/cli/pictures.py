@@ -12,6 +12,7 @@ ICONS = {
     "running": "●", "starting": "◌", "stopping": "◌", "stopped": "○", "failed": "✗", "exited": "✗", "gone": "✗",
     "ready": "✓", "creating": "◌", "damaged": "✗", "removing": "◌", "succeeded": "✓", "queued": "◌", "cancelled": "○",
     "ok": "✓", "warning": "▲", "unknown": "◌",
+    "held": "◌", "unready": "▲", "backoff": "▲", "crash_loop": "✗", "completed": "✓",
 }  # fmt: skip
 SHIELD = "⛨"
 FOREIGN = "◇"  # not GAIA's
