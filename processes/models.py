@@ -77,6 +77,7 @@ class Process(Stateful):
     )
     env_base = models.CharField(max_length=10, choices=EnvironmentBase.choices, default=EnvironmentBase.CLEAN)
     log = models.CharField(max_length=1000)
+    log_offset = models.BigIntegerField(default=0, help_text="Bytes its log held before: what comes after is its own")
     lock = models.CharField(max_length=1000)
     journal = models.CharField(max_length=1000)
     port = models.PositiveIntegerField(null=True, blank=True)

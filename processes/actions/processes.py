@@ -60,6 +60,7 @@ def request_start(
     """
     folder = gaia_home().processes
     name = owner.replace("/", "-")
+    path = log_file or folder / f"{name}.log"
     return _create(
         node,
         owner,
@@ -71,12 +72,21 @@ def request_start(
         cwd=str(cwd),
         env=dict(env or {}),
         env_base=env_base,
-        log=str(log_file or folder / f"{name}.log"),
+        log=str(path),
+        log_offset=_size(path),
         lock=str(lock or folder / f"{name}.lock"),
         journal=str(journal or folder / f"journal-{timezone.now():%Y-%m-%d}"),
         port=port,
         stop_grace=settings.GAIA["processes.stop_grace"] if stop_grace is None else stop_grace,
     )
+
+
+def _size(log_file: Path) -> int:
+    """Bytes the log holds now: nobody of this owner runs before the start that is asked for, so the rest is its own."""
+    try:
+        return log_file.stat().st_size
+    except OSError:
+        return 0
 
 
 def request_stop(process: Process) -> bool:
