@@ -6,19 +6,64 @@ from pathlib import Path
 from typing import ClassVar
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 
 from environments.states import (
     BACKUP_TRANSITIONS,
     ENVIRONMENT_ACTIVE,
     ENVIRONMENT_TRANSITIONS,
+    LOCAL,
     BackupState,
+    Engine,
     EnvironmentState,
+    McpSet,
     Verdict,
 )
 from events.models import Stateful
 from projects.models import Project
+
+
+class Layer(models.Model):
+    """What environments stand on: local, integration, staging, production, or one of your own."""
+
+    name = models.SlugField(max_length=40, unique=True, help_text="What people type: integration")
+    purpose = models.CharField(max_length=300, blank=True)
+    position = models.PositiveIntegerField(default=100, help_text="Where it stands in the list")
+    engine = models.CharField(max_length=12, choices=Engine.choices, default=Engine.SQLITE)
+    first_port = models.PositiveIntegerField(null=True, blank=True, help_text="None: stages have their project's ports")
+    last_port = models.PositiveIntegerField(null=True, blank=True)
+    mcp = models.CharField(max_length=6, choices=McpSet.choices, default=McpSet.OFF)
+    mcp_servers = models.JSONField(default=list, blank=True, help_text="Names of the basic ones")
+    services = models.JSONField(default=list, blank=True, help_text="Names of services that should run for it")
+    needs = models.JSONField(default=list, blank=True, help_text="redis, vector, backups, monitoring")
+    variables = models.JSONField(default=dict, blank=True, help_text="What else its stages find in their environment")
+    postgresql_url = models.CharField(max_length=500, blank=True, help_text="Its own server; nobody is shown it again")
+    production = models.BooleanField(default=False, help_text="Its data is kept from every other layer")
+
+    class Meta:
+        ordering: ClassVar = ["position", "name"]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(first_port=None, last_port=None) | Q(first_port__lte=F("last_port")),
+                name="ports_of_a_layer_are_a_range",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def key(self) -> str:
+        """Subject of its events."""
+        return f"layer/{self.name}"
+
+    @property
+    def ports(self) -> range | None:
+        """The ports of its stages; None when they have their project's."""
+        if self.first_port is None or self.last_port is None:
+            return None
+        return range(self.first_port, self.last_port + 1)
 
 
 class Environment(Stateful):
@@ -35,6 +80,9 @@ class Environment(Stateful):
     problem = models.TextField(blank=True, help_text="What is wrong with it")
     created_at = models.DateTimeField(default=timezone.now)
     removed_at = models.DateTimeField(null=True, blank=True)
+    layer = models.ForeignKey(
+        Layer, on_delete=models.PROTECT, to_field="name", default=LOCAL, related_name="environments"
+    )
     salvage = models.JSONField(null=True, blank=True, help_text="Where its work was brought before its removal")
 
     class Meta:
@@ -97,6 +145,9 @@ class Stage(models.Model):
     name = models.CharField(max_length=20)
     port = models.PositiveIntegerField()
     database = models.CharField(max_length=1000, help_text="Path of its database, relative to the checkout")
+    servers = models.JSONField(
+        default=dict, blank=True, help_text="Names of its databases on the PostgreSQL servers of layers, by layer"
+    )
     https = models.BooleanField(default=False, help_text="Serves HTTPS with a certificate of the local authority")
 
     class Meta:

@@ -58,3 +58,31 @@ BACKUP_TRANSITIONS: dict[str, tuple[str, ...]] = {
 
 STAGE_NAMES = ("dev", "qa", "staging")
 STAGE_PORT_OFFSETS = {"dev": 0, "qa": 100, "staging": 200}
+
+
+class Engine(TextChoices):
+    """What keeps the data of a layer's stages."""
+
+    SQLITE = "sqlite", "SQLite"
+    POSTGRESQL = "postgresql", "PostgreSQL"
+
+
+class McpSet(TextChoices):
+    """Which MCP servers the environments of a layer may use."""
+
+    OFF = "off", "None"
+    BASIC = "basic", "The basic ones"
+    ALL = "all", "All"
+
+
+class Need(TextChoices):
+    """What else a layer stands on."""
+
+    REDIS = "redis", "Redis"
+    VECTOR = "vector", "A vector store"
+    BACKUPS = "backups", "Backups"
+    MONITORING = "monitoring", "Monitoring"
+
+
+LOCAL = "local"
+"""The layer that an environment belongs to until somebody says otherwise."""
