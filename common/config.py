@@ -99,6 +99,23 @@ def _database_url(value: Any) -> str:
     return text
 
 
+def _server_url(schemes: tuple[str, ...], example: str) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        text = _text(value)
+        parts = _url_parts(text)
+        host = parts.hostname or "host=" in parts.query
+        if text and (parts.scheme not in schemes or not host or not text.isprintable()):
+            raise InvalidInput(f"{mask_url(text)!r} is not the URL of such a server", fix=f"Write {example}.")
+        return text
+
+    return parse
+
+
+_postgresql_url = _server_url(("postgres", "postgresql"), "postgresql://USER:PASSWORD@HOST:PORT")
+_redis_url = _server_url(("redis", "rediss"), "redis://:PASSWORD@HOST:6379/0")
+_vector_url = _server_url(("http", "https", "grpc"), "http://HOST:8090")
+
+
 def _mail_url(value: Any) -> str:
     text = _text(value)
     if text:
@@ -164,6 +181,9 @@ KEYS: tuple[Key, ...] = (
     Key("environments", "snapshots_kept", 20, _count, "Snapshots of each environment that stay, however old."),
     Key("environments", "snapshot_days", 30, _count, "Days that the other snapshots stay."),
     Key("environments", "weekly_sync_merges", False, _bool, "The weekly sync merges, too; off: it only fetches."),
+    Key("layers", "postgresql_url", "", _postgresql_url, "PostgreSQL server for stages of layers, never production's."),
+    Key("layers", "redis_url", "", _redis_url, "Redis for layers that need it, except production's; stages: REDIS_URL."),
+    Key("layers", "vector_url", "", _vector_url, "Vector store for layers that need it, except production's."),
     Key("sessions", "fleet", "", _text, "Fleet file; empty: fleet.yaml in the home, else the shipped fleet."),
     Key("sessions", "history_limit", 10000, _count, "Lines of scrollback tmux keeps per pane."),
     Key("sessions", "shell", "", _text, "Shell where no agent is installed; empty: $SHELL, else /bin/sh."),
