@@ -16,7 +16,7 @@ from common.home import gaia_home
 from common.text import plain
 
 _BASE = Path(__file__).resolve().parents[2]
-_ROOMS = ("events", "policy", "processes", "projects", "environments", "sessions")
+_ROOMS = ("events", "policy", "processes", "projects", "services", "environments", "sessions")
 
 
 def ready(*, console: bool = False) -> None:

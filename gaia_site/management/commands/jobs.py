@@ -3,7 +3,11 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from django.db import connections
 from django_q.management.commands import qcluster
+
+from gaia_site import canary
+from processes.drivers.shim import TOKEN_VARIABLE
 
 
 class Command(qcluster.Command):
@@ -14,4 +18,8 @@ class Command(qcluster.Command):
         # die of theirs in the middle of a job, and the parent wait for ever for the dead sentinel to wake up. So each
         # child leaves the group; they stay in the session, by which they are found when they have to be swept.
         os.register_at_fork(after_in_child=os.setpgrp)
+        canary.tell_of_work()
+        if TOKEN_VARIABLE in os.environ:  # the only queue of this node: its predecessor has been ended for good
+            canary.take_back()
+            connections.close_all()  # the queue forks, and a connection is good for one process
         super().handle(*args, **options)
