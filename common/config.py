@@ -182,7 +182,7 @@ KEYS: tuple[Key, ...] = (
     Key("environments", "snapshot_days", 30, _count, "Days that the other snapshots stay."),
     Key("environments", "weekly_sync_merges", False, _bool, "The weekly sync merges, too; off: it only fetches."),
     Key("layers", "postgresql_url", "", _postgresql_url, "PostgreSQL server for stages of layers, never production's."),
-    Key("layers", "redis_url", "", _redis_url, "Redis for layers that need it, except production's; stages: REDIS_URL."),
+    Key("layers", "redis_url", "", _redis_url, "Redis for layers that need it, except production's."),
     Key("layers", "vector_url", "", _vector_url, "Vector store for layers that need it, except production's."),
     Key("sessions", "fleet", "", _text, "Fleet file; empty: fleet.yaml in the home, else the shipped fleet."),
     Key("sessions", "history_limit", 10000, _count, "Lines of scrollback tmux keeps per pane."),

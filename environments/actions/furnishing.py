@@ -6,13 +6,16 @@ from pathlib import Path
 
 from django.conf import settings
 
+from environments.actions.layer_servers import shared_variables, stage_variables
 from environments.drivers.stage_files import Layout, Report, ensure
-from environments.models import Environment
+from environments.models import Environment, Layer
 
 
 def layout_of(environment: Environment) -> Layout:
     """What is to be where in an environment's checkout: names, ports, databases, which stages serve HTTPS."""
     stages = list(environment.stages.order_by("port"))  # asked anew: what was read with the row may be of before
+    layer = Layer.objects.get(environments=environment)
+    own = stage_variables(environment, layer, stages)
     return Layout(
         project=environment.project.name,
         environment=environment.directory,
@@ -20,6 +23,8 @@ def layout_of(environment: Environment) -> Layout:
         stages={stage.name: (stage.port, stage.database) for stage in stages},
         https=frozenset(stage.name for stage in stages if stage.https),
         authority=settings.GAIA.home.ca,
+        shared=shared_variables(layer, own),
+        own=own,
     )
 
 

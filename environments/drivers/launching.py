@@ -44,6 +44,8 @@ class StageStart:
     https: bool = False
 
 
+LAYER_VARIABLES = ("GAIA_LAYER", "DATABASE_ENGINE", "DATABASE_URL")
+"""What an environment's layer says to its stages' programs."""
 TLS_PLACE = ".gaia/tls"
 """Where a checkout keeps its certificate."""
 TLS_FILES = tuple(f"{TLS_PLACE}/{name}" for name in ("cert.pem", "key.pem", "ca.pem"))
@@ -82,7 +84,7 @@ def stage_start(path: Path, stage: str) -> StageStart:
     try:
         known = read_assignments(file)
         base = {key: known[key] for key in ("GAIA_PROJECT", "GAIA_ENVIRONMENT", "PORT", "DATABASE_PATH", "LOG_FILE")}
-        base |= {key: known[key] for key in ("USE_HTTPS",) if key in known}
+        base |= {key: known[key] for key in ("USE_HTTPS", *LAYER_VARIABLES) if key in known}
         port = int(base["PORT"])
     except (OSError, KeyError, ValueError) as error:
         raise _no_stage(path, stage, file) from error

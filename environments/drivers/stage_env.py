@@ -47,6 +47,12 @@ def read_assignments(file: Path) -> dict[str, str]:
     return dict(word.split("=", 1) for word in words if "=" in word)
 
 
+def dotenv_line(name: str, value: str) -> str:
+    """One variable as `read_dotenv` reads it; a value that begins and ends with quotes keeps them."""
+    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    return f'{name}="{value}"' if quoted or value != value.strip() else f"{name}={value}"
+
+
 def read_dotenv(file: Path) -> dict[str, str]:
     """KEY=VALUE lines as data, exactly as `launch.sh` reads them; nothing from a file that cannot be read."""
     found: dict[str, str] = {}

@@ -23,7 +23,7 @@ from environments.drivers import gaia_yaml
 from environments.drivers.git import checkout
 from environments.drivers.launching import TLS_FILES, TLS_PLACE, require_inside
 from environments.drivers.partial import cannot_write
-from environments.drivers.stage_env import assignments, read_text, stage_variables
+from environments.drivers.stage_env import assignments, dotenv_line, read_text, stage_variables
 from environments.drivers.writing import UNFINISHED, put, put_if_changed
 from processes.drivers.shim import shim_path
 
@@ -45,6 +45,8 @@ class Layout:
         stages: stage → its port and its database, relative to the checkout (`data/dev/architect.db`).
         https: stages that serve HTTPS.
         authority: directory of the local authority that issues their certificate.
+        shared: what the layer says to everything in the checkout, in `.env.local`.
+        own: what the layer says to each stage's program, by stage.
     """
 
     project: str
@@ -53,6 +55,8 @@ class Layout:
     stages: Mapping[str, tuple[int, str]]
     https: frozenset[str] = frozenset()
     authority: Path | None = None
+    shared: Mapping[str, str] = field(default_factory=dict)
+    own: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,14 @@ def ensure(path: Path, layout: Layout) -> Report:
         return _Furnisher(path, layout).run()
     except OSError as error:
         raise cannot_write(path, error) from error
+
+
+def env_block(layout: Layout) -> str:
+    """What GAIA's part of `.env.local` says."""
+    lines = [f"GAIA_PROJECT={layout.project}", f"GAIA_ENVIRONMENT={layout.environment}"]
+    for stage, (port, _) in layout.stages.items():
+        lines.append(f"{re.sub('[^A-Z0-9]', '_', stage.upper())}_PORT={port}")
+    return "\n".join([*lines, *(dotenv_line(name, value) for name, value in layout.shared.items())])
 
 
 @dataclass
@@ -207,10 +219,7 @@ class _Furnisher:
     def _put_env_file(self, name: str) -> None:
         file = self.path / name
         old = read_text(file)
-        lines = [f"GAIA_PROJECT={self.layout.project}", f"GAIA_ENVIRONMENT={self.layout.environment}"]
-        for stage, (port, _) in self.layout.stages.items():
-            lines.append(f"{re.sub('[^A-Z0-9]', '_', stage.upper())}_PORT={port}")
-        new = managed_block(old, "\n".join(lines))
+        new = managed_block(old, env_block(self.layout))
         if new != old:
             self._note(name, file.exists())
             put(file, new.encode("utf-8", "surrogateescape"), _mode(file, 0o600))
@@ -234,6 +243,7 @@ class _Furnisher:
             "DATABASE_PATH": database,
             "LOG_FILE": log,
             **({"USE_HTTPS": "true"} if stage in self.layout.https else {}),
+            **self.layout.own.get(stage, {}),
         }
         variables = stage_variables(stage, base, self._command(stage))
         self._put(f".gaia/stages/{stage}.env", assignments(variables).encode(), 0o600)
