@@ -26,7 +26,7 @@ from events.actor import acting_as
 from events.changes import ChangeSignal
 from processes.actions import nodes
 from processes.drivers.liveness import Identity
-from processes.drivers.watch import ExitWatcher
+from processes.drivers.watch import Exit, ExitWatcher
 from processes.models import Node
 from processes.reconcile import FORESEEN, ProcessReconciler
 
@@ -147,8 +147,8 @@ class Daemon:
     def _watch(self, identity: Identity, process_id: int) -> None:
         """Called in the processes thread: the watcher belongs to the loop's thread."""
 
-        def on_exit(code: int | None) -> None:
-            self._submit(lambda: self._reconciler.ended(process_id, code))
+        def on_exit(ended: Exit) -> None:
+            self._submit(lambda: self._reconciler.ended(process_id, ended.code, ended.source))
 
         self._loop.call_soon_threadsafe(self._watcher.watch, identity, on_exit)
 

@@ -29,7 +29,7 @@ from processes.drivers import ports, spawn, stop
 from processes.drivers.liveness import Identity
 from processes.drivers.spawn import Spawned
 from processes.models import Node, Operation, Process
-from processes.states import PROCESS_ACTIVE, EnvironmentBase, ProcessState
+from processes.states import PROCESS_ACTIVE, EnvironmentBase, ExitSource, ProcessState
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +42,7 @@ _LOGIN_VARIABLES = ("HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "TZ", "T
 _UNCLEAR_S = 2.0  # a shim shows its token once it has been executed, some microseconds after the fork
 _OPERATIONS_EVERY_S = 2.0
 _LONGEST_DELAY_S = 60.0
+_UNKNOWN_END = (None, ExitSource.UNKNOWN)
 
 
 class ProcessReconciler:
@@ -68,7 +69,7 @@ class ProcessReconciler:
         self._watched: set[int] = set()
         self._busy: set[int] = set()  # something is being done aside
         self._spawned: dict[int, Spawned] = {}  # started, and the row does not say so yet
-        self._codes: dict[int, int | None] = {}  # ended, and the row does not say so yet
+        self._ends: dict[int, tuple[int | None, str]] = {}  # ended, and the row does not say so yet
         self._unclear: dict[int, float] = {}
         self._put_off: dict[int, tuple[float, float]] = {}  # how long, until when
         self._operations_at = 0.0
@@ -92,14 +93,15 @@ class ProcessReconciler:
             self._operations_at = self._clock() + _OPERATIONS_EVERY_S
             operations.fail_interrupted()
 
-    def ended(self, process_id: int, code: int | None) -> None:
+    def ended(self, process_id: int, code: int | None, source: str = ExitSource.WAIT) -> None:
         """The shim of a watched process is gone.
 
         Args:
-            code: its exit code when it was our child (negative: killed by that signal), None when it was adopted.
+            code: its exit code (negative: killed by that signal); None when neither waiting nor the kernel told.
+            source: an `ExitSource`, where the code is known from.
         """
         self._watched.discard(process_id)
-        self._codes[process_id] = code  # kept until it is written down: nobody can ask for it a second time
+        self._ends[process_id] = (code, source)  # kept until it is written down: nobody can ask for it a second time
         if process_id in self._busy:
             return  # it is being stopped, and whoever does that writes the end down
         process = Process.objects.filter(pk=process_id, state__in=PROCESS_ACTIVE).first()
@@ -218,7 +220,8 @@ class ProcessReconciler:
         self._ended(process, count)
 
     def _ended(self, process: Process, swept: int) -> None:
-        harvest.harvest(process, self._codes.get(process.pk), swept=swept)
+        code, source = self._ends.get(process.pk, _UNKNOWN_END)
+        harvest.harvest(process, code, source, swept=swept)
         self._over(process)
 
     def _stop(self, process: Process) -> None:
@@ -226,7 +229,7 @@ class ProcessReconciler:
         self._do_aside(process, lambda: stopping.end(process), lambda report: self._stopped(process, report))
 
     def _stopped(self, process: Process, report: stop.StopReport) -> None:
-        stopping.finish(process, report, self._codes.get(process.pk))
+        stopping.finish(process, report, *self._ends.get(process.pk, _UNKNOWN_END))
         self._over(process)
 
     def _over(self, process: Process) -> None:
@@ -241,7 +244,7 @@ class ProcessReconciler:
     def _forget(self, pk: int) -> None:
         self._watched.discard(pk)
         self._spawned.pop(pk, None)
-        self._codes.pop(pk, None)
+        self._ends.pop(pk, None)
         self._unclear.pop(pk, None)
         self._put_off.pop(pk, None)
 

@@ -78,18 +78,19 @@ def end_leftovers(process: Process) -> StopReport:
     return stop.stop(origin, token=process.token, grace=min(process.stop_grace, _LEFTOVER_GRACE_S))
 
 
-def harvest(process: Process, code: int | None = None, *, swept: int = 0) -> bool:
+def harvest(process: Process, code: int | None = None, source: str = ExitSource.WAIT, *, swept: int = 0) -> bool:
     """`exited` with the code that is known, else `lost`. False when somebody else has written it down.
 
     Args:
-        code: what the daemon was told by waiting for the shim; negative when the shim was killed by that signal.
+        code: what the daemon was told of the shim's end; negative when the shim was killed by that signal.
+        source: where from: an `ExitSource`.
         swept: how many processes it had left running, which were ended.
     """
     # who ended by itself and well need not have been asked to, and most do
     record = _record(process) if code != 0 else None
     asked = record is not None and record.stop_asked
     if code is not None and code >= 0:  # the shim passes its command's code on
-        return actions.record_exit(process, code, ExitSource.WAIT, swept=swept, asked=asked)
+        return actions.record_exit(process, code, source, swept=swept, asked=asked)
     if record is not None and record.code is not None:
         return actions.record_exit(process, record.code, ExitSource.JOURNAL, swept=swept, asked=asked)
     rebooted = bool(process.boot_id) and process.boot_id != liveness.boot_id()

@@ -46,16 +46,17 @@ def end(process: Process) -> StopReport:
     return stop.stop(harvest.identity_of(process), token=process.token, grace=process.stop_grace)
 
 
-def finish(process: Process, report: StopReport, waited: int | None = None) -> None:
+def finish(process: Process, report: StopReport, told: int | None = None, source: str = ExitSource.WAIT) -> None:
     """Write down how it ended.
 
     Args:
-        waited: the exit code, if the daemon was told by waiting for the shim.
+        told: the exit code, if the daemon was told of the shim's end.
+        source: where from: an `ExitSource`.
 
     Raises: Unavailable when something of it is left.
     """
     check_ended(process, report)
-    code, source = waited, ExitSource.WAIT
+    code = told
     if code is None or code < 0:
         record = journal.records(trace(process, process.journal)).get(process.token)
         code = record.code if record else None

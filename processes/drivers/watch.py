@@ -1,4 +1,4 @@
-"""Being told at once when a process ends: pidfd in asyncio, polling where the kernel has none (macOS)."""
+"""Being told at once when a process ends: pidfd in asyncio, kqueue on macOS, polling where there is neither."""
 
 from __future__ import annotations
 
@@ -6,12 +6,29 @@ import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
+from processes.drivers import kqueue
+from processes.drivers.exits import exit_of
 from processes.drivers.liveness import Identity, alive, boot_id, start_ticks
 
-OnExit = Callable[[int | None], None]
-
 _POLL_INTERVAL = 0.05  # seconds
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a process ended.
+
+    Args:
+        code: its exit code, negative for a signal (as subprocess has it); None when only the journal may know.
+        source: `wait` for a child of ours, `pidfd` when the kernel told it of somebody else's child, else `unknown`.
+    """
+
+    code: int | None
+    source: Literal["wait", "pidfd", "unknown"]
+
+
+OnExit = Callable[[Exit], None]
 
 
 @dataclass
@@ -27,20 +44,23 @@ class ExitWatcher:
 
     Args:
         loop: the event loop; the running one when left out.
-        use_pidfd: False polls every 50 ms instead, which also happens by itself where the kernel has no pidfds or
-            no descriptor is left.
+        use_pidfd, use_kqueue: False does without. With neither, or when no descriptor is left, it looks every 50 ms.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop | None = None, *, use_pidfd: bool = True) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop | None = None, *, use_pidfd: bool = True, use_kqueue: bool = True
+    ) -> None:
         self._loop = loop or asyncio.get_running_loop()
         self._use_pidfd = use_pidfd and hasattr(os, "pidfd_open")
+        self._use_kqueue = use_kqueue and not self._use_pidfd and kqueue.available()
+        self._queue: kqueue.ExitQueue | None = None
         self._watches: dict[int, _Watch] = {}
 
     def watch(self, identity: Identity, on_exit: OnExit) -> None:
         """Call `on_exit` from the loop when the process has ended, soon if it already has.
 
-        It gets the exit code of a child of ours, negative for a signal (as subprocess does), and reaps it. For a
-        process that was adopted, or that somebody else reaped, it gets None: look into the journal.
+        A child of ours is reaped. Of a process that was adopted, or that somebody else reaped, the kernel is asked
+        how it ended; where that is not known either, look into the journal.
         Watching a process again replaces its callback.
         """
         known = self._watches.get(identity.pid)
@@ -53,13 +73,17 @@ class ExitWatcher:
         self._watches[identity.pid] = watch
         if not _in_table(identity):
             watch.timer = self._loop.call_soon(self._ended, watch)
-        elif not (self._use_pidfd and self._open_pidfd(watch)):
+        elif not (self._use_pidfd and self._open_pidfd(watch)) and not (self._use_kqueue and self._enqueue(watch)):
             watch.timer = self._loop.call_soon(self._poll, watch)
 
     def close(self) -> None:
         """Forget all processes."""
         for watch in list(self._watches.values()):
             self._forget(watch)
+        if self._queue is not None:
+            self._loop.remove_reader(self._queue.fileno())
+            self._queue.close()
+            self._queue = None
 
     def _open_pidfd(self, watch: _Watch) -> bool:
         """True when the loop will hear of the end through a pidfd, or has been told that it is over."""
@@ -79,6 +103,28 @@ class ExitWatcher:
             watch.timer = self._loop.call_soon(self._ended, watch)
         return True
 
+    def _enqueue(self, watch: _Watch) -> bool:
+        """True when the loop will hear of the end through the queue, or has been told that it is over."""
+        try:
+            if self._queue is None:
+                self._queue = kqueue.ExitQueue()
+                self._loop.add_reader(self._queue.fileno(), self._some_ended)
+            self._queue.add(watch.identity.pid)
+        except ProcessLookupError:
+            watch.timer = self._loop.call_soon(self._ended, watch)
+            return True
+        except OSError:  # no descriptor left
+            return False
+        if not _in_table(watch.identity):  # again: the pid may have changed hands before it was added
+            watch.timer = self._loop.call_soon(self._ended, watch)
+        return True
+
+    def _some_ended(self) -> None:
+        for pid in self._queue.ended() if self._queue is not None else ():
+            watch = self._watches.get(pid)
+            if watch is not None and not alive(watch.identity):  # else another's who had the pid before
+                self._ended(watch)
+
     def _poll(self, watch: _Watch) -> None:
         if alive(watch.identity):
             watch.timer = self._loop.call_later(_POLL_INTERVAL, self._poll, watch)
@@ -86,9 +132,9 @@ class ExitWatcher:
             self._ended(watch)
 
     def _ended(self, watch: _Watch) -> None:
-        code = _reap(watch)
+        ended = _exit(watch)
         self._forget(watch)  # first: a readable pidfd would spin, and on_exit may watch the next start
-        watch.on_exit(code)
+        watch.on_exit(ended)
 
     def _forget(self, watch: _Watch) -> None:
         if self._watches.get(watch.identity.pid) is watch:
@@ -104,6 +150,14 @@ class ExitWatcher:
 def _in_table(identity: Identity) -> bool:
     """True while the process, or its zombie, has the pid."""
     return identity.boot_id == boot_id() and start_ticks(identity.pid) == identity.start_ticks
+
+
+def _exit(watch: _Watch) -> Exit:
+    code = _reap(watch)
+    if code is not None:
+        return Exit(code, "wait")
+    code = exit_of(watch.identity, watch.pidfd)
+    return Exit(code, "pidfd") if code is not None else Exit(None, "unknown")
 
 
 def _reap(watch: _Watch) -> int | None:
