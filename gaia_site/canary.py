@@ -104,7 +104,7 @@ class Canary:
         self._sent_at = self._moved_at = self._clock()
 
     def _ahead_of(self, pk: int) -> int:
-        return OrmQ.objects.filter(key=get_broker().list_key, pk__lt=pk).count()
+        return int(OrmQ.objects.filter(key=get_broker().list_key, pk__lt=pk).count())
 
 
 def _jobs(count: int) -> str:
@@ -151,7 +151,7 @@ def take_back() -> int:
     Only for when nobody else can be at them any more. Returns: how many there were.
     """
     now = timezone.now()
-    return OrmQ.objects.filter(key=get_broker().list_key, lock__gt=now).update(lock=now)
+    return int(OrmQ.objects.filter(key=get_broker().list_key, lock__gt=now).update(lock=now))
 
 
 _open: dict[int, Any] = {}

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import NoReturn
 
 from django.conf import settings
 
@@ -54,13 +55,12 @@ def start_daemon(port: int, *, timeout: float = 30.0) -> None:
     Raises: Unavailable with the end of its log.
     """
     log = gaia_home().logs / "node.log"
-    environ = {name: value for name, value in os.environ.items() if name not in _DROPPED}
     try:
         with open(log, "ab", opener=_private) as output:
             process = subprocess.Popen(
-                [sys.executable, str(settings.BASE_DIR / "manage.py"), "node"],
+                _daemon_words(),
                 cwd=settings.BASE_DIR,
-                env={**environ, "GAIA_SERVER_PORT": str(port), "GAIA_ROLE": "node"},
+                env=_daemon_environment(port),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -78,6 +78,28 @@ def start_daemon(port: int, *, timeout: float = 30.0) -> None:
             break
         time.sleep(_LOOK_S)
     raise Unavailable("the daemon did not start", meaning=log_end(), fix=f"Its whole log is {log}.")
+
+
+def become_daemon(port: int) -> NoReturn:
+    """Go on as the daemon, in this same process: what a supervisor such as systemd watches.
+
+    Args:
+        port: where it shall run the console.
+    """
+    os.chdir(settings.BASE_DIR)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    words = _daemon_words()
+    os.execve(words[0], words, _daemon_environment(port))  # noqa: S606  our own program, without a shell
+
+
+def _daemon_words() -> list[str]:
+    return [sys.executable, str(settings.BASE_DIR / "manage.py"), "node"]
+
+
+def _daemon_environment(port: int) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in _DROPPED}
+    return {**kept, "GAIA_SERVER_PORT": str(port), "GAIA_ROLE": "node"}
 
 
 def stop_daemon(*, grace: float = 10.0) -> bool:

@@ -47,6 +47,7 @@ def _console(verbs: Verbs[Parser]) -> None:
     up.add_argument("repo", nargs="?", metavar="REPO", help="path or URL of a repository to set up at once")
     up.add_argument("--demo", action="store_true", help="make a sample project, five environments and the fleet of 26")
     up.add_argument("--detach", action="store_true", help="return when it is ready instead of following what happens")
+    up.add_argument("--foreground", action="store_true", help="be the daemon, for a systemd unit; ends when told to")
     up.add_argument("--port", type=PORT, help="port of the console (default: the setting, 8080)")
     down = add_verb(verbs, "down", "down:down", "stop what GAIA started; sessions stay")
     down.add_argument("--all", action="store_true", help="also end sessions, their tmux server, script-launched stages")

@@ -10,7 +10,7 @@ import time
 from argparse import Namespace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 from common.errors import Conflict, InvalidInput, Unavailable
@@ -38,11 +38,15 @@ def up(arguments: Namespace) -> int:
         raise InvalidInput("--demo makes its own repository", fix="Leave --demo or the repository away.")
     if arguments.port is not None and not 1 <= arguments.port <= 65535:
         raise InvalidInput(f"{arguments.port} is not a port", fix="Ports are 1 to 65535.")
+    if arguments.foreground:
+        _require_alone(arguments)
     ready()
     from gaia_site.platform import check_programs
 
     check_programs()
     _check_room()
+    if arguments.foreground:
+        _become_daemon(arguments.port)
     with file_lock(gaia_home().locks / "up.lock", timeout=_READY_S, what="the start of GAIA"):
         console = _start(arguments.port)
     if arguments.demo or arguments.repo:
@@ -56,6 +60,38 @@ def up(arguments: Namespace) -> int:
     if not arguments.detach:
         return _follow(console)
     return 0
+
+
+def _require_alone(arguments: Namespace) -> None:
+    """Raise InvalidInput when something else was wished for, which a daemon does not do."""
+    given = {"--demo": arguments.demo, "--detach": arguments.detach, "--json": arguments.json, "REPO": arguments.repo}
+    if other := [name for name, value in given.items() if value]:
+        raise InvalidInput(
+            f"--foreground does not go with {other[0]}",
+            meaning="It is the daemon itself, for systemd or another supervisor, and ends when it is told to.",
+            fix="Leave it away, or run gaia up a second time with the rest.",
+        )
+
+
+def _become_daemon(port: int | None) -> NoReturn:
+    """Go on as the daemon. Raises: Conflict when one runs already."""
+    from gaia_site import platform
+    from policy.actions import ensure_operator
+    from processes.actions.nodes import ensure_node
+
+    with file_lock(gaia_home().locks / "up.lock", timeout=_READY_S, what="the start of GAIA"):
+        if platform.daemon_runs():
+            raise Conflict(
+                f"GAIA runs already (pid {platform.daemon_pid()})",
+                meaning="A home has one daemon.",
+                fix="End that one first: gaia down --keep-stages. Sessions, stages and services go on.",
+            )
+        user = ensure_operator()
+        chosen = _choose_port(ensure_node(), port)
+        if (known := fast.endpoint()) is None or known[0] != _local(chosen):
+            _new_cli_token(user, _local(chosen))
+    _warn_of_exposure()
+    platform.become_daemon(chosen)
 
 
 def _check_room() -> None:
@@ -80,7 +116,7 @@ def _start(port: int | None) -> dict[str, Any]:
 
     user, node = ensure_operator(), ensure_node()
     chosen = _choose_port(node, port)
-    local = f"http://{_local_host(settings.GAIA['server.host'])}:{chosen}"
+    local = _local(chosen)
     if platform.daemon_runs():
         start_parts(node, chosen)
     else:
@@ -140,6 +176,12 @@ def _newest_web(node: Node) -> Process | None:
     return Process.objects.filter(node=node, owner=WEB).order_by("-id").first()
 
 
+def _local(port: int) -> str:
+    from django.conf import settings
+
+    return f"http://{_local_host(settings.GAIA['server.host'])}:{port}"
+
+
 def _local_host(host: str) -> str:
     """Where this machine reaches a console that listens on that address."""
     if host in {"0.0.0.0", "::", "localhost"}:  # noqa: S104  compared, not bound
@@ -195,15 +237,18 @@ def _answers(local: str) -> bool:
 
 def _cli_token(user: Any, local: str) -> str:
     """The CLI's own token, kept 0600 in run/; a new one when the old one no longer opens the door."""
-    from policy.actions import issue_token, revoke_tokens
-
-    path = gaia_home().run / "cli.json"
     known = fast.endpoint()
     if known is not None and known[0] == local and fast.fetch("/api/multi-env/health") is not None:
         return known[1]
+    return _new_cli_token(user, local)
+
+
+def _new_cli_token(user: Any, local: str) -> str:
+    from policy.actions import issue_token, revoke_tokens
+
     revoke_tokens(_CLI_TOKEN)
     token = issue_token(user, _CLI_TOKEN, lifetime=timedelta(days=_CLI_TOKEN_DAYS))
-    write_json(path, {"local_url": local, "token": token})
+    write_json(gaia_home().run / "cli.json", {"local_url": local, "token": token})
     return token
 
 
