@@ -124,5 +124,7 @@ def judge_again(row: Session, pane: PaneFacts, names: RunningNames, *, thorough:
         return
     known = shown_providers()
     verdict = judge(known.get(row.provider), pane.current_command, pane.pane_pid, names, agents_of(known))
-    if (verdict.runs == Runs.AGENT) != (row.runs == Runs.AGENT):
+    if (verdict.runs == Runs.AGENT) == (row.runs == Runs.AGENT):
+        return
+    if not names.ended(pane.pane_pid):  # else it is no shell without an agent, and the next look tells of its end
         record.record_runs(row, verdict)

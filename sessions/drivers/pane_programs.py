@@ -61,6 +61,11 @@ class RunningNames:
         """Names of a pane's first process alone, for which nothing else is read."""
         return set(_names(pane_pid))
 
+    def ended(self, pane_pid: int) -> bool:
+        """Whether a pane's first process has ended, perhaps since tmux told of it."""
+        row = table().row(pane_pid)
+        return row is None or row.dead
+
     def of(self, pane_pid: int, *, beside_leader: bool = False) -> set[str]:
         """Names of the programs and scripts in a pane's OS session.
 

@@ -21,9 +21,11 @@ from events.actor import acting_as
 from events.models import Event
 from sessions import reconcile
 from sessions.actions import control, record, start
+from sessions.drivers.pane_programs import RunningNames
 from sessions.drivers.tmux import NewSession, TmuxHung
 from sessions.models import Session
 from sessions.overview import sessions_overview
+from sessions.server import tmux_server
 from sessions.states import SESSION_TERMINAL, SESSION_TRANSITIONS, Runs, SessionState
 from tests.live import ROOT
 from tests.sessions.by_hand import Tmux, install
@@ -51,6 +53,19 @@ def test_an_end_and_a_respawn(db: None, acting: str, tmux: Tmux, agents: Path) -
     assert control.find("architect").exit_status is None
     assert kinds("architect") == ["session.requested", "session.started", "session.exited", "session.respawned"]
     assert Session.objects.count() == 1
+
+
+def test_a_program_that_ended_since_tmux_told_of_it_is_no_shell(
+    db: None, acting: str, tmux: Tmux, agents: Path
+) -> None:
+    install(agents, "claude")
+    start.start_fleet(only=["architect"])
+    session = control.find("architect")
+    pane = tmux_server().snapshot().by_gaia_id()[session.gaia_id]._replace(current_command="sh")
+    os.kill(pane.pane_pid, signal.SIGKILL)
+    until(lambda: RunningNames().ended(pane.pane_pid))
+    reconcile.judge_again(session, pane, RunningNames(), thorough=True)
+    assert (session.runs, kinds("architect")) == (Runs.AGENT, ["session.requested", "session.started"])
 
 
 def test_a_program_ended_by_a_signal(db: None, acting: str, tmux: Tmux, agents: Path) -> None:

@@ -171,13 +171,14 @@ def test_a_stale_lock_in_the_hub_does_not_keep_a_push(pair: Pair) -> None:
 
 
 def test_what_a_killed_gaia_left_at_work_is_waited_for(pair: Pair, start: Callable[..., Started]) -> None:
-    hook(pair.one, "pre-commit", "while [ ! -e go ]; do sleep 0.05; done")
+    hook(pair.one, "pre-commit", "touch began; while [ ! -e go ]; do sleep 0.05; done")
     (pair.one / "README.md").write_text("changed\n")
     repository = checkout(pair.one)
     orphan = start(
         "git", "-C", pair.one, f"--git-dir={repository.git_dir}", f"--work-tree={pair.one}", "commit", "-q", "-a",
         "-m", "of the killed one", cwd=pair.one.parent,
     )  # fmt: skip
+    eventually((pair.one / "began").exists, "git has not begun")
     (repository.git_dir / "gaia.writing").touch()  # as a killed verb leaves it
     with pytest.raises(Conflict, match="is still writing") as caught, writing(repository, timeout=0.2):
         raise AssertionError("it has not waited")
