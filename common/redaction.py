@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 _URL_PASSWORD = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<who>[^\s/@:]*):[^\s/@]+@", re.IGNORECASE)
 _URL_TOKEN = re.compile(r"(?P<scheme>https?://)[^\s/@:]{16,}@", re.IGNORECASE)
 MASK = "***"
+_SHORTEST_SECRET = 4
 
 
 def mask_url(text: str) -> str:
     """The text with passwords and tokens inside URLs masked; `https://me:secret@host` → `https://me:***@host`."""
     masked = _URL_PASSWORD.sub(lambda m: f"{m['scheme']}{m['who']}:{MASK}@", text)
     return _URL_TOKEN.sub(lambda m: f"{m['scheme']}{MASK}@", masked)
+
+
+def mask_values(text: str, values: Iterable[str]) -> str:
+    """The text with these secrets masked, each line of them by itself, too; `mask_url` is applied besides.
+
+    Args:
+        values: the secrets; those of fewer than four characters would mask every other word and are left.
+    """
+    pieces = {piece for value in values for piece in (value, *value.splitlines()) if len(piece) >= _SHORTEST_SECRET}
+    if pieces:  # the longest first: one may be part of another
+        found = "|".join(re.escape(piece) for piece in sorted(pieces, key=len, reverse=True))
+        text = re.sub(found, MASK, text)
+    return mask_url(text)

@@ -11,6 +11,7 @@ from pathlib import Path
 from processes.drivers import logs
 from processes.models import Operation
 
+_END_BYTES = 1 << 21
 _OF_OPERATION = re.compile(r"operation-(\d+)\.log(?:\..*)?")
 
 
@@ -28,6 +29,22 @@ def read_on(path: Path, offset: int = 0) -> tuple[str, int]:
     Returns: the text, and the offset to go on from.
     """
     return logs.read_from(path, offset)
+
+
+def read_lines(path: Path, offset: int) -> tuple[str, int, str]:
+    """The next whole lines of a log that may still grow.
+
+    Args:
+        offset: bytes read so far, as returned by the last call; within a line, that line is read from its beginning.
+
+    Returns: the lines, the offset to go on from, and what there is of a line whose end has not come yet.
+    """
+    return logs.read_lines(path, offset)
+
+
+def read_end_lines(path: Path, lines: int) -> tuple[str, int, str]:
+    """The last lines of a log, at most 1 MB of them; what is returned is as for `read_lines`."""
+    return logs.read_lines(path, logs.begin_of_end(path, lines), _END_BYTES)
 
 
 def read_all(path: Path) -> str:

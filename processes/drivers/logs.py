@@ -79,6 +79,55 @@ def read_from(path: Path, offset: int, limit: int = 65_536) -> tuple[str, int]:
     return text, start + len(data) - len(unfinished)
 
 
+def read_lines(path: Path, offset: int, limit: int = 65_536) -> tuple[str, int, str]:
+    """The next whole lines of a growing file, and the one that has only begun.
+
+    Args:
+        offset: bytes read so far, as returned by the last call; within a line, that line is read from its beginning.
+        limit: bytes to read at most. A line that is longer comes in pieces.
+
+    Returns: the lines, the offset to go on from, and what there is of a line whose end has not come yet: it is read
+    again with the next call. The rest is as for `read_from`.
+    """
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            begin = _begin_of_line(file, offset if offset <= size else 0, limit)
+            start = _behind_zeros(file, _behind_hole(file.fileno(), begin))
+            file.seek(start)
+            data = file.read(limit)
+    except FileNotFoundError:
+        return "", 0, ""
+    cut = data.rfind(b"\n") + 1
+    if not cut and len(data) == limit:
+        text, after = read_from(path, start, limit)
+        return text, after, ""
+    rest = data[cut:] if len(data) < limit else b""  # else the next call reads all of it
+    return data[:cut].decode("utf-8", errors="replace"), start + cut, rest.decode("utf-8", errors="replace")
+
+
+def begin_of_end(path: Path, lines: int, limit: int = 1 << 20) -> int:
+    """The offset at which the last lines of a file begin; an unfinished one counts.
+
+    Args:
+        limit: look back no further than so many bytes.
+    """
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            start = max(0, size - limit)
+            file.seek(start)
+            data = file.read(limit)
+    except FileNotFoundError:
+        return 0
+    place = len(data) - data.endswith(b"\n")
+    for _ in range(lines):
+        place = data.rfind(b"\n", 0, place)
+        if place < 0:
+            return 0 if start == 0 else start + data.find(b"\n") + 1
+    return start + place + 1
+
+
 def occupied(path: Path) -> int:
     """The bytes a log holds, without an archived head; 0 when there is none, or something that is no plain file."""
     try:
@@ -150,6 +199,14 @@ def _behind_zeros(log: BinaryIO, offset: int) -> int:
         if text:
             break
     return offset
+
+
+def _begin_of_line(log: BinaryIO, offset: int, limit: int) -> int:
+    """Where the line begins that `offset` lies in; `offset` itself when that is further back than `limit`."""
+    begin = max(0, offset - limit)
+    log.seek(begin)
+    newline = log.read(offset - begin).rfind(b"\n")
+    return begin + newline + 1 if newline >= 0 else 0 if offset < limit else offset
 
 
 def _end_of_line(log: BinaryIO, start: int, limit: int) -> int:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from common.redaction import mask_url
+from common.redaction import mask_url, mask_values
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,20 @@ from common.redaction import mask_url
 )
 def test_passwords_in_addresses_are_masked(text: str, masked: str) -> None:
     assert mask_url(text) == masked
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "masked"),
+    [
+        ("key=hunter2!", ["hunter2"], "key=***!"),
+        ("hunter2 hunter22", ["hunter2", "hunter22"], "*** ***"),
+        ("-----\nMIIE\n-----", ["-----\nMIIE\n-----"], "***"),
+        ("only MIIE of it", ["-----\nMIIE\n-----"], "only *** of it"),
+        ("a(b", ["(", "a(b"], "a(b"),
+        ("a(b)", ["a(b)"], "***"),
+        ("nothing of it", [], "nothing of it"),
+        ("http://a:b@c/ and key1", ["key1"], "http://a:***@c/ and ***"),
+    ],
+)
+def test_values_are_masked(text: str, values: list[str], masked: str) -> None:
+    assert mask_values(text, values) == masked

@@ -12,7 +12,7 @@ import pytest
 
 from common.errors import Conflict, Unavailable
 from processes.drivers import logs
-from processes.drivers.logs import archive_head, occupied, read_from, tail
+from processes.drivers.logs import archive_head, begin_of_end, occupied, read_from, read_lines, tail
 
 
 @pytest.fixture
@@ -269,3 +269,60 @@ def test_no_line_is_lost_while_writers_write_and_heads_are_archived(log: Path, t
     for writer in range(3):
         mine = [line for line in text.splitlines() if line.startswith(f"writer {writer} ")]
         assert mine == [f"writer {writer} line {line}" for line in range(1, 3001)]
+
+
+@pytest.mark.parametrize(
+    ("text", "lines", "expected"),
+    [
+        ("", 5, 0),
+        ("a\nb\nc\n", 2, 2),
+        ("a\nb\nc", 2, 2),
+        ("a\nb\nc\n", 3, 0),
+        ("a\nb\nc\n", 9, 0),
+        ("\n\n\n", 1, 2),
+    ],
+)
+def test_where_the_last_lines_begin(log: Path, text: str, lines: int, expected: int) -> None:
+    assert begin_of_end(log, lines) == 0
+    log.write_text(text)
+    assert begin_of_end(log, lines) == expected
+
+
+def test_where_the_last_lines_begin_is_not_looked_for_further_back(log: Path) -> None:
+    log.write_text("".join(f"line {number:04}\n" for number in range(1000)))  # 10 bytes each
+    assert begin_of_end(log, 100, limit=25) == 9980
+    assert begin_of_end(log, 1, limit=25) == 9990
+
+
+def test_whole_lines_are_followed_and_the_begun_one_is_told_apart(log: Path) -> None:
+    assert read_lines(log, 0) == ("", 0, "")
+    log.write_text("one\ntw")
+    text, after, begun = read_lines(log, 0)
+    assert (text, begun) == ("one\n", "tw")
+    with log.open("a") as file:
+        file.write("o\nthree\n")
+    assert read_lines(log, after) == ("two\nthree\n", 14, "")
+    assert read_lines(log, 14) == ("", 14, "")
+    assert read_lines(log, 6) == ("two\nthree\n", 14, ""), "within a line: from its beginning"
+    log.write_text("new\n")
+    assert read_lines(log, 14) == ("new\n", 4, ""), "it became shorter"
+
+
+def test_long_lines_come_in_pieces(log: Path) -> None:
+    log.write_text("x" * 25 + "\nshort\n")
+    read, offset = "", 0
+    for _ in range(9):
+        text, offset, begun = read_lines(log, offset, limit=10)
+        read += text
+        assert len(text) <= 10
+        assert begun in {"", "short"}
+    assert read == log.read_text()
+
+
+def test_whole_lines_behind_an_archived_head(log: Path, tmp_path: Path) -> None:
+    log.write_text("".join(f"line {number:06}\n" for number in range(2000)))
+    assert archive_head(log, tmp_path / "archive.gz", keep=5000) > 0
+    text, after, begun = read_lines(log, 0)
+    assert text.startswith("line 00")
+    assert (text.splitlines()[-1], after, begun) == ("line 001999", log.stat().st_size, "")
+    assert begin_of_end(log, 1) == log.stat().st_size - 12
