@@ -24,7 +24,7 @@ from processes.actions.operations import request_cancel
 from processes.actions.ports import uses
 from processes.actions.traces import trace
 from processes.models import Node, Operation, PortLease, Process
-from processes.states import PROCESS_ACTIVE, OperationState, Origin, ProcessState
+from processes.states import PROCESS_ACTIVE, OperationState, Origin, ProcessState, StopCause
 
 _EVENTS = 20
 _LOG_LINES = 400
@@ -39,7 +39,8 @@ def shown_operation(state: str) -> str:
 
 def shown_process(process: Process) -> str:
     """The name of a process's state in `common.looks`: one that ended as it was told has stopped."""
-    ended_well = process.exit_code == 0 or process.stop_requested_at is not None
+    asked = process.stop_requested_at is not None and process.cause in ("", StopCause.ASKED)
+    ended_well = asked or (process.exit_code == 0 and process.stop_requested_at is None)
     return "stopped" if process.state == ProcessState.EXITED and ended_well else process.state
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ from common.errors import Conflict
 from common.home import gaia_home
 from events import log
 from events.models import Level
+from processes.limits import Limits, does, figure, kept_by
 from processes.models import Node, Process
-from processes.states import EnvironmentBase, ExitSource, Origin, ProcessState
+from processes.states import EnvironmentBase, ExitSource, Origin, ProcessState, StopCause
 
 _NUMBERING_TRIES = 5
 _SIGNAL_BASE = 128  # the shell's code for "killed by signal n" is 128 + n
@@ -42,6 +43,8 @@ def request_start(
     journal: Path | None = None,
     port: int | None = None,
     stop_grace: float | None = None,
+    limits: Limits | Mapping[str, Any] | None = None,
+    user: str = "",
 ) -> Process:
     """Write the intent to run a command for an owner; the daemon starts it.
 
@@ -55,8 +58,10 @@ def request_start(
         lock, journal: files shared with launch scripts; default the node's own.
         port: the TCP port it will listen on, checked before the start and after the stop.
         stop_grace: seconds between TERM and KILL.
+        limits: what it may use.
+        user: account it runs as, where GAIA is root; empty: GAIA's own.
 
-    Returns: the row, in state `starting`. Raises: Conflict when one is already live.
+    Returns: the row, in state `starting`. Raises: Conflict when one is already live, InvalidInput for a bad limit.
     """
     folder = gaia_home().processes
     name = owner.replace("/", "-")
@@ -78,6 +83,8 @@ def request_start(
         journal=str(journal or folder / f"journal-{timezone.now():%Y-%m-%d}"),
         port=port,
         stop_grace=settings.GAIA["processes.stop_grace"] if stop_grace is None else stop_grace,
+        limits=Limits.parse(limits).as_dict(),
+        user=user,
     )
 
 
@@ -89,28 +96,85 @@ def _size(log_file: Path) -> int:
         return 0
 
 
-def request_stop(process: Process) -> bool:
-    """Write the intent to stop a process; the daemon carries it out. False when it is not live or already stopping."""
+def request_stop(process: Process, *, cause: str = StopCause.ASKED) -> bool:
+    """Write the intent to stop a process; the daemon carries it out. False when it is not live or already stopping.
+
+    Args:
+        cause: a `StopCause`.
+    """
+    return bool(request_stop_many([process], cause=cause))
+
+
+def request_stop_many(processes: Iterable[Process], *, cause: str = StopCause.ASKED) -> list[Process]:
+    """`request_stop` for many in one transaction. Returns: those of them that are stopped now because of it."""
+    wanted = {process.pk: process for process in processes}
+    with log.atomic():
+        running = Process.objects.active().filter(pk__in=wanted, stop_requested_at=None)
+        keys = list(running.select_for_update().values_list("pk", flat=True))
+        Process.objects.filter(pk__in=keys).update(stop_requested_at=timezone.now(), cause=cause)
+        for pk in keys:
+            called, owner = wanted[pk].called, wanted[pk].owner
+            log.emit("process.stop_requested", subject=owner, message=f"Stop of {called} was asked for", cause=cause)
+    return [wanted[pk] for pk in keys]
+
+
+def stop_over_limit(process: Process, cause: str, *, name: str, limit: float, used: float) -> bool:
+    """Write the intent to stop a process because it uses more than it may. False when it is stopping already.
+
+    Args:
+        cause: a `StopCause`.
+        name: of the limit, as in `Limits`.
+        limit, used: in the limit's own unit.
+    """
     with log.atomic():
         changed = (
             Process.objects.active()
             .filter(pk=process.pk, stop_requested_at=None)
-            .update(stop_requested_at=timezone.now())
+            .update(stop_requested_at=timezone.now(), cause=cause)
         )
         if changed:
-            log.emit("process.stop_requested", subject=process.owner, message=f"Stop of {process.called} was asked for")
+            log.emit(
+                "process.limit_exceeded",
+                subject=process.owner,
+                message=f"{_subject(process)} is stopped: it {does(name, used)}, its limit is {figure(name, limit)}",
+                level=Level.WARNING,
+                limit=name,
+                most=limit,
+                used=used,
+                cause=cause,
+                attempt=process.attempt,
+            )
     return bool(changed)
 
 
-def record_started(process: Process, *, pid: int, start_ticks: int, boot_id: str, adopted: bool = False) -> bool:
-    """The shim runs."""
+def record_started(
+    process: Process,
+    *,
+    pid: int,
+    start_ticks: int,
+    boot_id: str,
+    adopted: bool = False,
+    controllers: Collection[str] = (),
+) -> bool:
+    """The shim runs.
+
+    Args:
+        controllers: those of the cgroup the command runs in.
+    """
+    kept = kept_by(Limits.parse(process.limits), controllers)
     verb = "was found running and adopted" if adopted else "runs"
     return _change(
         process,
         ProcessState.RUNNING,
         kind="process.adopted" if adopted else "process.started",
         message=f"{_subject(process)} {verb} as pid {pid}",
-        fields={"pid": pid, "start_ticks": start_ticks, "boot_id": boot_id, "started_at": timezone.now()},
+        fields={
+            "pid": pid,
+            "start_ticks": start_ticks,
+            "boot_id": boot_id,
+            "started_at": timezone.now(),
+            "enforcement": kept,
+        },
         pid=pid,
     )
 
@@ -138,8 +202,8 @@ def record_exit(
         asked: a person ended it with its script, so that it did not fail.
     """
     wanted = asked or process.stop_requested_at is not None
-    failed = not wanted and code != 0
-    told = f"{_subject(process)} {'was stopped' if wanted else _ending(code)}{_swept(swept)}"
+    failed = code != 0 if not wanted else process.cause not in ("", StopCause.ASKED)
+    told = f"{_subject(process)} {_stopped(process) if wanted else _ending(code)}{_swept(swept)}"
     return _change(
         process,
         ProcessState.EXITED,
@@ -150,7 +214,15 @@ def record_exit(
         code=code,
         source=source,
         swept=swept,
+        cause=process.cause,
     )
+
+
+def _stopped(process: Process) -> str:
+    if process.cause in ("", StopCause.ASKED):
+        return "was stopped"
+    why = str(StopCause(process.cause).label)
+    return f"was stopped: {why[:1].lower()}{why[1:]}"
 
 
 def _end(process: Process, asked: bool) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 #!/bin/sh
 # GAIA's exit shim: runs one command in the foreground and journals that it began and how it ended.
 #
-#   sh gaia-shim.sh JOURNAL TOKEN CWD COMMAND [ARG...]
+#   sh gaia-shim.sh [-n FILES] [-g CGROUP] JOURNAL TOKEN CWD COMMAND [ARG...]
 #
+# -n: how many files each process of the command may have open. -g: directory of the cgroup it runs in; the shim does
+# not enter it, so that it outlives a kill of the whole cgroup.
 # The caller has flocked a lock file exclusively and left it open on fd 9. A flock belongs to the open file
 # description, so this process keeps the lock for exactly as long as it lives: "lock held" means "still running".
 # The journal gets `S TOKEN PID` before the command and `E TOKEN CODE` after it, one append each. A journal that
@@ -29,11 +31,34 @@ finish() {
     exit "$1"
 }
 
+# Runs in the subshell that becomes the command. A dump of a big process would fill the disk: whoever wants one raises the
+# limit again.
+enter_limits() {
+    ulimit -S -c 0 2>/dev/null
+    if [ -n "$cgroup" ] && ! echo 0 >"$cgroup/cgroup.procs"; then
+        echo "gaia-shim: cannot enter the cgroup $cgroup" >&2
+        exit 126
+    fi
+    if [ -n "$files" ] && ! ulimit -n "$files"; then
+        echo "gaia-shim: cannot limit open files to $files" >&2
+        exit 126
+    fi
+}
+
 # Everything is in a function, so that the shell has read the whole file before it runs any of it: an upgrade may
 # overwrite the file under a process that runs for weeks.
 main() {
+    files= cgroup=
+    while :; do
+        case ${1-} in
+        -n) files=$2 ;;
+        -g) cgroup=$2 ;;
+        *) break ;;
+        esac
+        shift 2
+    done
     if [ "$#" -lt 4 ]; then
-        echo 'usage: sh gaia-shim.sh JOURNAL TOKEN CWD COMMAND [ARG...]' >&2
+        echo 'usage: sh gaia-shim.sh [-n FILES] [-g CGROUP] JOURNAL TOKEN CWD COMMAND [ARG...]' >&2
         exit 64
     fi
     case $1 in /*) journal=$1 ;; *) journal=$PWD/$1 ;; esac
@@ -55,7 +80,7 @@ main() {
     unset OLDPWD
     # exec in a subshell: it is always a program, never a builtin or function of this shell, and fd 9 is closed for
     # it, or a daemonised grandchild would hold the lock. Not with `&`: POSIX lets such commands ignore SIGINT.
-    (exec "$@") 9>&-
+    (enter_limits && exec "$@") 9>&-
     finish "$?"
 }
 

@@ -11,7 +11,9 @@ import errno
 import fcntl
 import os
 import re
+import resource
 import signal
+import stat
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import Conflict, InvalidInput, Unavailable
+from processes.drivers.account import Account, account
 from processes.drivers.liveness import Identity, boot_id, start_ticks
 from processes.drivers.shim import TOKEN_VARIABLE, shim_path
 
@@ -52,6 +55,9 @@ class Spec:
         lock: file whose flock means "running"; it is made when missing and must never be removed.
         journal: file the shim notes start and end in.
         token: names this attempt; letters, digits and `._:@/+=-`.
+        user: account the command runs as, where we are root; empty: our own.
+        open_files: how many each of its processes may have open.
+        cgroup: directory of the cgroup it runs in, the shim excepted.
     """
 
     argv: tuple[str, ...]
@@ -61,6 +67,9 @@ class Spec:
     lock: Path
     journal: Path
     token: str
+    user: str = ""
+    open_files: int | None = None
+    cgroup: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -80,16 +89,20 @@ def spawn(spec: Spec) -> Spawned:
     """Start a process under the shim, detached, with the lock held by it and by nobody else.
 
     Returns: pid, start time and boot of the shim. It is a child of the caller, who reaps it (`ExitWatcher`).
-    Raises: LockHeld when it runs already, SpawnFailed when the system refuses, InvalidInput for a malformed spec.
+    Raises: LockHeld when it runs already, SpawnFailed when the system refuses, InvalidInput for a malformed spec;
+        what `account` raises.
     """
     _check(spec)
+    other = account(spec.user) if spec.user else None
     for path in (spec.log, spec.lock, spec.journal):
         _make_parents(path)
     lock = _take_lock(spec.lock)
     try:
         log = _open(spec.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:
-            pid = _spawn_shim(spec, lock, log)
+            if other is not None:
+                _hand_over(log, spec.log, other.uid)
+            pid = _spawn_shim(spec, lock, log, other)
         finally:
             os.close(log)
     finally:
@@ -106,6 +119,31 @@ def _check(spec: Spec) -> None:
     words = (*spec.argv, str(spec.cwd), *spec.env.keys(), *spec.env.values())
     if any("\0" in word for word in words):
         raise InvalidInput("a command, directory or environment variable contains a NUL character")
+
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    most = hard if os.geteuid() != 0 and hard != resource.RLIM_INFINITY else None  # root may raise it
+    if most is not None and spec.open_files is not None and spec.open_files > most:
+        raise InvalidInput(
+            f"{spec.open_files} open files are more than the {most} that this account may give",
+            fix="Lower the limit, or raise the account's (ulimit -Hn, /etc/security/limits.conf).",
+            limit=most,
+        )
+
+
+def _hand_over(log: int, path: Path, uid: int) -> None:
+    """Let the account open its own log anew, as /dev/stderr is: by descriptor it could write in any case.
+
+    Only a plain file under one name: what lies in a directory of others may be a link to anything.
+    """
+    facts = os.fstat(log)
+    if facts.st_uid == uid:
+        return
+    if path.is_symlink() or not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1:
+        raise SpawnFailed(f"{path} is a link and is not given to another account", meaning="Nothing was started.")
+    try:
+        os.fchown(log, uid, -1)
+    except OSError as error:
+        raise _failure(f"{path} cannot be given to the account", error) from error
 
 
 def _make_parents(path: Path) -> None:
@@ -156,8 +194,14 @@ def _is_at(fd: int, path: Path) -> bool:
         return False
 
 
-def _spawn_shim(spec: Spec, lock: int, log: int) -> int:
-    argv = (SHELL, str(shim_path()), str(spec.journal.absolute()), spec.token, str(spec.cwd.absolute()), *spec.argv)
+def _spawn_shim(spec: Spec, lock: int, log: int, other: Account | None) -> int:
+    options: list[str] = []
+    if spec.open_files is not None:
+        options += ["-n", str(spec.open_files)]
+    if spec.cgroup is not None:
+        options += ["-g", str(spec.cgroup)]
+    traces = (str(spec.journal.absolute()), spec.token, str(spec.cwd.absolute()))
+    argv = (SHELL, str(shim_path()), *options, *traces, *(other.prefix if other is not None else ()), *spec.argv)
     env = {**spec.env, TOKEN_VARIABLE: spec.token}
     actions: list[tuple[Any, ...]] = [
         (os.POSIX_SPAWN_DUP2, lock, LOCK_FD),

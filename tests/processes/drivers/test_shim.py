@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,12 @@ class Shim:
         self.lock = place.root / "lock"
 
     def start(
-        self, *argv: str, token: str | None = None, journal: str | None = None, cwd: str | None = None
+        self,
+        *argv: str,
+        token: str | None = None,
+        journal: str | None = None,
+        cwd: str | None = None,
+        options: tuple[str, ...] = (),
     ) -> subprocess.Popen[bytes]:
         token = token or self.place.token()
         launch = ["/bin/sh", "-c", 'exec 9>"$0" && flock -n 9 && exec "$@"', self.lock]
@@ -44,6 +50,7 @@ class Shim:
                     *launch,
                     *self.shell,
                     self.script,
+                    *options,
                     journal or self.place.journal,
                     token,
                     cwd or self.place.root,
@@ -59,7 +66,7 @@ class Shim:
         self.place.pids.append(process.pid)
         return process
 
-    def run(self, *argv: str, **options: str) -> int:
+    def run(self, *argv: str, **options: Any) -> int:
         return self.start(*argv, **options).wait(30)
 
     @property
@@ -285,3 +292,34 @@ def test_a_journal_that_the_command_turned_into_a_link_is_not_followed(
 
     assert (notes / "journal").samefile(elsewhere / "journal"), "it does lead there"
     assert (elsewhere / "journal").read_text() == "theirs\n"
+
+
+def test_open_files_are_limited_for_the_command_alone(shim: Shim, place: Place) -> None:
+    """And core dumps are off until the command wants one."""
+    token = place.token()
+    assert shim.run("sh", "-c", "ulimit -n; ulimit -c; ulimit -c 1 && exit 3", token=token, options=("-n", "64")) == 3
+    assert shim.output.split() == ["64", "0"]
+    assert place.code(token) == 3
+
+
+def test_more_open_files_than_the_account_may_have(shim: Shim, place: Place) -> None:
+    token = place.token()
+    launch = shim.shell
+    shim.shell = ["/bin/sh", "-c", 'ulimit -n 256; exec setpriv --inh-caps=-all --bounding-set=-all "$@"', "-", *launch]
+    assert shim.run("true", token=token, options=("-n", "4096")) == 126
+    assert "cannot limit open files to 4096" in shim.output
+    assert place.code(token) == 126
+
+
+def test_a_cgroup_that_cannot_be_entered(shim: Shim, place: Place) -> None:
+    token = place.token()
+    assert shim.run("touch", "ran", token=token, options=("-g", str(place.root / "gone"))) == 126
+    assert "cannot enter the cgroup" in shim.output
+    assert not place.exists("ran")
+
+
+def test_enters_its_cgroup_before_anything_else(shim: Shim, place: Place) -> None:
+    """What the kernel reads there is which process to take: 0 is the writer itself."""
+    (place.root / "group").mkdir()
+    assert shim.run("cat", "group/cgroup.procs", options=("-g", str(place.root / "group"), "-n", "32")) == 0
+    assert shim.output == "0\n"
