@@ -20,6 +20,7 @@ from processes.daemon import Loop
 from processes.models import Node, Process
 from processes.rotation import Rotation
 from processes.states import EnvironmentBase
+from services.supervisor import Supervisor
 from sessions import reconcile as sessions
 from sessions.others import Lookout
 
@@ -41,6 +42,11 @@ def loops(node: Node) -> list[Loop]:
         Loop("logs", 10.0, Rotation(node).turn),
         Loop("notifications", 1.0, Notifier().turn),
     ]
+
+
+def keeper(node: Node) -> Supervisor:
+    """Who keeps services up; works in the thread of the processes' reconciler."""
+    return Supervisor(node)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from processes.actions import nodes
 from processes.drivers.liveness import Identity
 from processes.drivers.watch import Exit, ExitWatcher
 from processes.models import Node
-from processes.reconcile import FORESEEN, ProcessReconciler
+from processes.reconcile import FORESEEN, Keeper, ProcessReconciler
 
 logger = logging.getLogger(__name__)
 
@@ -49,19 +49,22 @@ class Loop:
         every: seconds between two starts.
         work: called in a thread; an exception is logged and the next turn comes all the same.
         on_change: also run when somebody committed.
+        due_in: seconds until it is due earlier than that, if it is.
     """
 
     name: str
     every: float
     work: Callable[[], None]
     on_change: bool = False
+    due_in: Callable[[], float | None] = lambda: None
 
 
 class Daemon:
     """Runs until `stop` is called or TERM arrives; leaves every process it started running."""
 
-    def __init__(self, node: Node, loops: Sequence[Loop]) -> None:
+    def __init__(self, node: Node, loops: Sequence[Loop], keeper: Keeper | None = None) -> None:
         self._node = node
+        self._keeper = keeper
         self._loops = loops
         self._stopped = asyncio.Event()
         self._ending = threading.Event()
@@ -76,11 +79,12 @@ class Daemon:
             loop.add_signal_handler(number, self._stopped.set)
         self._watcher = ExitWatcher()
         self._loop = loop
-        self._reconciler = ProcessReconciler(self._node, self._watch, self._do_aside)
+        self._reconciler = ProcessReconciler(self._node, self._watch, self._do_aside, keeper=self._keeper)
         self._actor = f"node:{self._node.name}"
         await self._work(self._processes_thread, lambda: nodes.daemon_started(self._node, os.getpid()))
         logger.info("node %s: daemon runs as pid %s", self._node.name, os.getpid())
-        tick = Loop("processes", _TICK_S, self._reconciler.tick, on_change=True)
+        reconciler = self._reconciler
+        tick = Loop("processes", _TICK_S, reconciler.tick, on_change=True, due_in=reconciler.due_in)
         beat = Loop("heartbeat", _HEARTBEAT_S, lambda: nodes.heartbeat(self._node, timezone.now()))
         tasks = [asyncio.create_task(self._repeat(tick, self._processes_thread))]
         pools = [ThreadPoolExecutor(1, thread_name_prefix=each.name) for each in (beat, *self._loops)]
@@ -115,8 +119,10 @@ class Daemon:
                 continue
             pause = min(_LONGEST_SPACING_S, _SPACING * (time.monotonic() - began))
             await asyncio.sleep(pause)  # while others commit all the time, looking takes a fifth of it
+            due = each.due_in()
+            left = each.every - pause if due is None else min(each.every - pause, due)
             with suppress(TimeoutError):
-                await asyncio.wait_for(wake.wait(), max(0.0, each.every - pause))
+                await asyncio.wait_for(wake.wait(), max(0.0, left))
 
     async def _work(
         self, pool: ThreadPoolExecutor, work: Callable[[], None], *, quiet: bool = False, name: str = "the daemon"

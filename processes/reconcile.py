@@ -9,25 +9,28 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, InterfaceError, OperationalError
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from common.errors import GaiaError, Unavailable
 from common.home import gaia_home
+from events import log
 from events.models import Level
 from processes.actions import harvest, nodes, operations, stopping
 from processes.actions import processes as actions
 from processes.actions.harvest import Found, identity_of
 from processes.actions.traces import check_traces
 from processes.drivers import ports, spawn, stop
+from processes.drivers.account import account
 from processes.drivers.liveness import Identity
 from processes.drivers.spawn import Spawned
+from processes.limits import Limits
 from processes.models import Node, Operation, Process
 from processes.states import PROCESS_ACTIVE, EnvironmentBase, ExitSource, ProcessState
 
@@ -42,7 +45,28 @@ _LOGIN_VARIABLES = ("HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "TZ", "T
 _UNCLEAR_S = 2.0  # a shim shows its token once it has been executed, some microseconds after the fork
 _OPERATIONS_EVERY_S = 2.0
 _LONGEST_DELAY_S = 60.0
+_NO_DATABASE = (OperationalError, InterfaceError)  # what it does not take from a keeper, it would not take from us
 _UNKNOWN_END = (None, ExitSource.UNKNOWN)
+
+
+class Keeper(Protocol):
+    """Keeps some processes up: asked here, in the reconciler's thread, so that a crash is answered at once."""
+
+    def before_end(self, process: Process) -> Callable[[], Process | None] | None:
+        """A process is about to be written down as ended; the time to look at the world.
+
+        Returns: what is called in the transaction that says how it ended, and gives back a start that is to be carried
+        out at once; None when the process is none of its.
+        """
+
+    def started(self, process: Process) -> None:
+        """A process runs; called in the transaction that says so."""
+
+    def tick(self) -> Sequence[Process]:
+        """Look at everything. Returns: starts that are to be carried out at once."""
+
+    def due_in(self) -> float | None:
+        """Seconds until the next look is due; None when nothing waits for its time."""
 
 
 class ProcessReconciler:
@@ -53,6 +77,7 @@ class ProcessReconciler:
         watch: called with (identity, process id) to be told of the exit by `ended`.
         aside: called with (work, then): runs `work` in another thread and `then` with its result in this one.
         clock: seconds that only ever grow.
+        keeper: who keeps some of them up.
     """
 
     def __init__(
@@ -61,11 +86,13 @@ class ProcessReconciler:
         watch: Callable[[Identity, int], None],
         aside: Aside,
         clock: Callable[[], float] = time.monotonic,
+        keeper: Keeper | None = None,
     ) -> None:
         self._node = node
         self._watch = watch
         self._aside = aside
         self._clock = clock
+        self._keeper = keeper
         self._watched: set[int] = set()
         self._busy: set[int] = set()  # something is being done aside
         self._spawned: dict[int, Spawned] = {}  # started, and the row does not say so yet
@@ -92,6 +119,12 @@ class ProcessReconciler:
         if self._clock() >= self._operations_at:
             self._operations_at = self._clock() + _OPERATIONS_EVERY_S
             operations.fail_interrupted()
+        for process in self._keeper.tick() if self._keeper is not None else ():
+            self._try(process, self._begin)
+
+    def due_in(self) -> float | None:
+        """Seconds until the keeper wants to look again; None when it only waits to be told."""
+        return self._keeper.due_in() if self._keeper is not None else None
 
     def ended(self, process_id: int, code: int | None, source: str = ExitSource.WAIT) -> None:
         """The shim of a watched process is gone.
@@ -147,8 +180,8 @@ class ProcessReconciler:
         ):
             return
         elif process.stop_requested_at is not None:
-            actions.record_not_started(process, "it was stopped before it started", level=Level.INFO)
-            self._over(process)
+            problem = "it was stopped before it started"
+            self._write_end(process, lambda: actions.record_not_started(process, problem, level=Level.INFO))
         else:
             self._start(process)
 
@@ -166,19 +199,24 @@ class ProcessReconciler:
                     lock=Path(process.lock),
                     journal=Path(process.journal),
                     token=process.token,
+                    user=process.user,
+                    open_files=Limits.parse(process.limits).open_files,
                 )
             )
         except (GaiaError, OSError) as error:
-            actions.record_not_started(process, str(error))
-            self._over(process)
+            problem = str(error)
+            self._write_end(process, lambda: actions.record_not_started(process, problem))
             return
         self._spawned[process.pk] = spawned
         self._record_started(process)
 
     def _record_started(self, process: Process) -> None:
         spawned = self._spawned[process.pk]
-        written = actions.record_started(
-            process, pid=spawned.pid, start_ticks=spawned.start_ticks, boot_id=spawned.boot_id
+        written = self._kept(
+            lambda: actions.record_started(
+                process, pid=spawned.pid, start_ticks=spawned.start_ticks, boot_id=spawned.boot_id
+            ),
+            lambda: self._keeper.started(process) if self._keeper is not None else None,
         )
         if written:
             del self._spawned[process.pk]
@@ -221,16 +259,53 @@ class ProcessReconciler:
 
     def _ended(self, process: Process, swept: int) -> None:
         code, source = self._ends.get(process.pk, _UNKNOWN_END)
-        harvest.harvest(process, code, source, swept=swept)
-        self._over(process)
+        self._write_end(process, lambda: harvest.harvest(process, code, source, swept=swept))
 
     def _stop(self, process: Process) -> None:
         stopping.begin(process)
         self._do_aside(process, lambda: stopping.end(process), lambda report: self._stopped(process, report))
 
     def _stopped(self, process: Process, report: stop.StopReport) -> None:
-        stopping.finish(process, report, *self._ends.get(process.pk, _UNKNOWN_END))
+        stopping.check_ended(process, report)
+        end = self._ends.get(process.pk, _UNKNOWN_END)
+        self._write_end(process, lambda: stopping.finish(process, report, *end))
+
+    def _write_end(self, process: Process, write: Callable[[], Any]) -> None:
+        """Write the end down together with what its keeper does next, and carry that out."""
+        following = self._before_end(process)
+        starts: list[Process | None] = []
+        self._kept(write, lambda: starts.append(following() if following is not None else None))
         self._over(process)
+        for start in starts:
+            if start is not None:
+                self._try(start, self._begin)
+
+    def _before_end(self, process: Process) -> Callable[[], Process | None] | None:
+        try:
+            return self._keeper.before_end(process) if self._keeper is not None else None
+        except _NO_DATABASE:
+            raise
+        except Exception as error:
+            _tell_stumble(error)
+            return None
+
+    def _kept(self, write: Callable[[], Any], keep: Callable[[], Any]) -> Any:
+        """Write, with what the keeper writes in one transaction; without that, when the keeper stumbles."""
+        if self._keeper is None:
+            return write()
+        stumbled: Exception | None = None
+        with log.atomic():
+            result = write()
+            try:
+                with log.atomic():
+                    keep()
+            except _NO_DATABASE:
+                raise
+            except Exception as error:
+                stumbled = error
+        if stumbled is not None:
+            _tell_stumble(stumbled)
+        return result
 
     def _over(self, process: Process) -> None:
         """The row is terminal: let go of it, and tell whoever waits for it."""
@@ -279,6 +354,18 @@ class ProcessReconciler:
         remove_old_journals()
 
 
+def _tell_stumble(error: Exception) -> None:
+    """What the keeper has not done in time, its tick does."""
+    defect = not isinstance(error, FORESEEN)
+    logger.log(
+        logging.ERROR if defect else logging.INFO,
+        "%s: %s",
+        type(error).__name__,
+        error,
+        exc_info=error if defect else None,
+    )
+
+
 def remove_old_journals() -> None:
     """Journals of past days that no live process was started with."""
     folder = gaia_home().processes
@@ -296,4 +383,6 @@ def environment_of(process: Process) -> dict[str, str]:
         base = dict(os.environ)
     else:
         base = {name: value for name, value in os.environ.items() if name in _LOGIN_VARIABLES or name.startswith("LC_")}
+    if process.user:
+        base |= account(process.user).env
     return base | {str(name): str(value) for name, value in process.env.items()}

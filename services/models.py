@@ -32,9 +32,7 @@ class Service(Stateful):
 
     node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="services")
     name = models.CharField(max_length=100, unique=True, help_text="What people type: api-server")
-    title = models.CharField(
-        max_length=200, blank=True, help_text="In a sentence: stage qa of shop-dev1"
-    )
+    title = models.CharField(max_length=200, blank=True, help_text="In a sentence: stage qa of shop-dev1")
     kind = models.CharField(max_length=10, choices=ServiceKind.choices, default=ServiceKind.PROCESS)
     owner = models.CharField(max_length=200, help_text="Key of its processes, port and events: service/api-server")
 
@@ -65,8 +63,9 @@ class Service(Stateful):
     failed_at = models.JSONField(default=list, blank=True, help_text="Times of its last deaths, for the crash loop")
     last_death = models.JSONField(default=dict, blank=True, help_text="Cause, exit code, signal, last lines, memory")
     next_start_at = models.DateTimeField(null=True, blank=True, help_text="When it is tried again")
-    ready_at = models.DateTimeField(
-        null=True, blank=True, help_text="Since when it is ready; None: it is not"
+    ready_at = models.DateTimeField(null=True, blank=True, help_text="Since when it is ready; None: it is not")
+    alarmed_at = models.DateTimeField(
+        null=True, blank=True, help_text="Since when people know that it does not stay up; None: all is well"
     )
     ever_ready = models.BooleanField(default=False, help_text="With this revision")
     restarts = models.PositiveIntegerField(default=0, help_text="Starts nobody asked for")
@@ -88,6 +87,11 @@ class Service(Stateful):
     def called(self) -> str:
         """What people call it in a sentence."""
         return self.title or f"service {self.name}"
+
+    @property
+    def sentence(self) -> str:
+        """The same at the beginning of a sentence."""
+        return self.called[:1].upper() + self.called[1:]
 
 
 class Dependency(models.Model):

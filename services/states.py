@@ -41,7 +41,13 @@ _BEGINNINGS = (ServiceState.STARTING, ServiceState.HELD, ServiceState.STOPPED)
 SERVICE_TRANSITIONS: dict[str, tuple[str, ...]] = {
     ServiceState.STOPPED: (ServiceState.STARTING, ServiceState.HELD, ServiceState.RUNNING),
     ServiceState.HELD: (ServiceState.STARTING, ServiceState.STOPPED, ServiceState.FAILED),
-    ServiceState.STARTING: (ServiceState.RUNNING, ServiceState.STOPPING, *_ENDINGS),
+    ServiceState.STARTING: (  # to itself: it ended before it had started up, and is tried again
+        ServiceState.STARTING,
+        ServiceState.UNREADY,
+        ServiceState.RUNNING,
+        ServiceState.STOPPING,
+        *_ENDINGS,
+    ),
     ServiceState.RUNNING: (ServiceState.UNREADY, ServiceState.STARTING, ServiceState.STOPPING, *_ENDINGS),
     ServiceState.UNREADY: (ServiceState.RUNNING, ServiceState.STARTING, ServiceState.STOPPING, *_ENDINGS),
     ServiceState.STOPPING: (ServiceState.STARTING, *_ENDINGS),

@@ -18,7 +18,7 @@ def main() -> None:
         with acting_as("node:test"):
             node = ensure_node()
         loops = [loop for loop in wiring.loops(node) if loop.name not in ("platform", "sessions")]
-        asyncio.run(Daemon(node, loops).run())
+        asyncio.run(Daemon(node, loops, wiring.keeper(node)).run())
 
 
 if __name__ == "__main__":

@@ -17,11 +17,12 @@ def main() -> None:
     from events.actor import acting_as
     from processes.actions.nodes import ensure_node
     from processes.daemon import Daemon
+    from services.supervisor import Supervisor
 
     with file_lock(gaia_home().ensure().run / "node.lock", timeout=5):
         with acting_as("node:test"):
             node = ensure_node()
-        asyncio.run(Daemon(node, []).run())
+        asyncio.run(Daemon(node, [], Supervisor(node)).run())
         logging.shutdown()
         sys.stderr.flush()
         os._exit(0)

@@ -50,7 +50,7 @@ class Command(BaseCommand):
         with acting_as(f"node:{node_name()}"):
             node = ensure_node()
             ensure_schedules()
-        asyncio.run(Daemon(node, wiring.loops(node)).run())
+        asyncio.run(Daemon(node, wiring.loops(node), wiring.keeper(node)).run())
         # Threads that wait for git, tmux or a process that is being ended need not be waited for: whatever they do
         # survives a kill -9, so it survives this, and the next daemon does the rest.
         logging.shutdown()

@@ -1,0 +1,80 @@
+"""What is known of a death: the last lines of the log, memory, what a probe said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from common.redaction import MASK, mask_url
+from processes.actions.logs import read_on
+from processes.actions.traces import trace
+from processes.models import Process, Sample
+from services.ends import End
+from services.models import Service
+
+_LINES = 20
+_BYTES = 65_536  # as much as one look reads
+_LONGEST_LINE = 500
+_SHORTEST_SECRET = 4  # shorter ones are in every line by chance
+
+
+@dataclass(frozen=True)
+class Death:
+    """What was seen when a process had ended, before that was written down."""
+
+    lines: list[str] = field(default_factory=list)
+    memory: int | None = None
+    probe: str = ""
+
+    def told(self, end: End) -> dict[str, Any]:
+        """All of it with how it ended, as data of the event and of the service's row."""
+        return {
+            "cause": end.cause,
+            "code": end.code,
+            "signal": end.signal,
+            "how": end.how,
+            "lived_s": round(end.lived_s, 3),
+            "lines": self.lines,
+            "memory": self.memory,
+            "probe": self.probe,
+        }
+
+
+def look_back(service: Service, process: Process) -> Death:
+    """The last lines its start has written, and how much memory it used of late."""
+    sample = Sample.objects.filter(node=process.node_id, owner=process.owner).order_by("-at").first()
+    recent = sample if sample and process.started_at and sample.at >= process.started_at else None
+    return Death(
+        lines=last_lines(service, process),
+        memory=recent.memory_most if recent else None,
+        probe=service.problem if service.problem.startswith("its liveness probe") else "",
+    )
+
+
+def last_lines(service: Service, process: Process) -> list[str]:
+    """The end of what a start has written, without the secrets of its service."""
+    path = trace(process, process.log)
+    try:
+        size = path.stat().st_size
+    except OSError:
+        return []
+    return redacted(_lines(path, max(process.log_offset, size - _BYTES)), service)
+
+
+def _lines(path: Path, offset: int) -> list[str]:
+    try:
+        text, _ = read_on(path, offset)
+    except OSError:
+        return []
+    return [line[:_LONGEST_LINE] for line in text.splitlines()[-_LINES:]]
+
+
+def redacted(lines: list[str], service: Service) -> list[str]:
+    """The same lines with the values of the service's secrets, and passwords in URLs, masked."""
+    values = sorted((str(each) for each in service.secrets.values() if each), key=len, reverse=True)
+    text = "\n".join(lines)
+    for value in values:
+        if len(value) >= _SHORTEST_SECRET:
+            text = text.replace(value, MASK)
+    return mask_url(text).split("\n") if text else []

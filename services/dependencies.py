@@ -1,0 +1,159 @@
+"""What a service waits for before it starts: a directed graph without cycles, looked at as it is now.
+
+A gate is level-triggered: it is open while its condition is true, and is asked at every start, the first as well as
+each restart. What has started goes on running when a gate closes behind it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+
+from common.errors import Conflict
+from processes.actions.logs import read_on
+from processes.actions.traces import trace
+from processes.models import Process
+from processes.states import ProcessState
+from services.models import Dependency, Service
+from services.states import Condition, Desired, ServiceState
+
+_PIECES = 64  # of a log that are read in one look
+_LONGEST_LINE = 4096
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One dependency, and whether it lets the service pass."""
+
+    on: Service
+    condition: str
+    pattern: str
+    met: bool
+
+    @property
+    def wanted(self) -> str:
+        """What it waits for, in words."""
+        return {
+            Condition.STARTED: f"{self.on.name} to run",
+            Condition.HEALTHY: f"{self.on.name} to be ready",
+            Condition.COMPLETED: f"{self.on.name} to end with exit code 0",
+            Condition.LOG_LINE: f"{self.on.name} to write a line like {self.pattern!r}",
+        }[Condition(self.condition)]
+
+    @property
+    def reason(self) -> str:
+        """What it waits for, and why that may take long."""
+        if self.on.desired == Desired.DOWN:
+            return f"{self.wanted}, which is not meant to run: gaia service start {self.on.name}"
+        return f"{self.wanted}, which is {self.on.get_state_display().lower()}"
+
+
+def check_acyclic(wanted: Mapping[str, Iterable[str]]) -> None:
+    """Raise Conflict that prints the cycle, when services would wait for each other in a ring.
+
+    Args:
+        wanted: for each service's name those it depends on.
+    """
+    try:
+        TopologicalSorter(wanted).prepare()
+    except CycleError as error:
+        ring = list(reversed(error.args[1]))  # each is waited for by the one before it
+        raise Conflict(
+            f"services would wait for each other: {' → '.join(ring)}",
+            meaning="None of them could ever start, so nothing was changed.",
+            fix="Leave one of these dependencies out.",
+            cycle=ring,
+        ) from None
+
+
+def in_start_order(services: Iterable[Service]) -> list[Service]:
+    """These services, each behind those among them that it depends on; else by name."""
+    known = {service.pk: service for service in sorted(services, key=lambda each: each.name)}
+    graph: dict[int, list[int]] = {pk: [] for pk in known}
+    for edge in Dependency.objects.filter(service__in=list(known), on__in=list(known)):
+        graph[edge.service_id].append(edge.on_id)
+    return [known[pk] for pk in TopologicalSorter(graph).static_order()]
+
+
+class Gates:
+    """Looks at what services wait for. Remembers how far it has read in logs, so that no line is read twice."""
+
+    def __init__(self) -> None:
+        self._lines: dict[tuple[int, str], _LogLine] = {}
+
+    def of(self, service: Service) -> list[Gate]:
+        """All of a service's gates, in the order they were written."""
+        return self.of_many([service])[service.pk]
+
+    def of_many(self, services: Iterable[Service]) -> dict[int, list[Gate]]:
+        """By id of the service, in three queries at most."""
+        gates: dict[int, list[Gate]] = {service.pk: [] for service in services}
+        edges = list(Dependency.objects.filter(service__in=list(gates)).select_related("on").order_by("id"))
+        asked = [edge.on.owner for edge in edges if _needs_process(edge)]
+        processes = Process.objects.newest_by_owner(asked) if asked else {}
+        for edge in edges:
+            met = self._is_met(edge, processes.get(edge.on.owner))
+            gates[edge.service_id].append(Gate(edge.on, edge.condition, edge.pattern, met))
+        return gates
+
+    def closed(self, service: Service) -> str:
+        """What a service has to wait for, in words; "" when it may start."""
+        return closed(self.of(service))
+
+    def _is_met(self, edge: Dependency, process: Process | None) -> bool:
+        state = edge.on.state
+        if edge.condition == Condition.HEALTHY:
+            return state == ServiceState.RUNNING
+        if edge.condition == Condition.COMPLETED:
+            return state == ServiceState.COMPLETED
+        if edge.condition == Condition.STARTED:
+            runs = process is not None and process.state == ProcessState.RUNNING
+            return state in (ServiceState.RUNNING, ServiceState.UNREADY) or (state == ServiceState.STARTING and runs)
+        if process is None or not (process.active or state == ServiceState.COMPLETED):
+            return False
+        if process.stop_requested_at is not None and process.active:
+            return False
+        line = self._lines.setdefault((process.pk, edge.pattern), _LogLine(process, edge.pattern))
+        return line.found()
+
+    def forget(self, live: set[int]) -> None:
+        """Let go of what was read of processes that are not among these any more."""
+        self._lines = {key: line for key, line in self._lines.items() if key[0] in live}
+
+
+def closed(gates: Iterable[Gate]) -> str:
+    """What has to be waited for, in words; "" when all gates are open."""
+    reasons = [gate.reason for gate in gates if not gate.met]
+    return f"waits for {'; and for '.join(reasons)}" if reasons else ""
+
+
+def _needs_process(edge: Dependency) -> bool:
+    if edge.condition == Condition.STARTED:
+        return edge.on.state == ServiceState.STARTING
+    return edge.condition == Condition.LOG_LINE
+
+
+class _LogLine:
+    """Whether a start has written a line."""
+
+    def __init__(self, process: Process, pattern: str) -> None:
+        self._path = trace(process, process.log)
+        self._offset = process.log_offset
+        self._pattern = re.compile(pattern)
+        self._begun = ""  # a line whose end is not there yet
+        self._found = False
+
+    def found(self) -> bool:
+        for _ in range(_PIECES):
+            if self._found:
+                break
+            text, after = read_on(self._path, self._offset)
+            if after <= self._offset:
+                break
+            self._offset = after
+            *lines, self._begun = (self._begun + text).split("\n")
+            self._begun = self._begun[-_LONGEST_LINE:]
+            self._found = any(self._pattern.search(line[:_LONGEST_LINE]) for line in lines)
+        return self._found or bool(self._begun and self._pattern.search(self._begun))

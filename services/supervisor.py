@@ -1,0 +1,396 @@
+"""Keeps services as people want them: in the daemon, in the thread of the processes' reconciler, so without locks.
+
+Two triggers, each right with the other switched off: `before_end` when a process has just ended (a crashed service
+runs again some milliseconds later), and `tick`, which compares every service with its newest process, its probes,
+what it depends on and the time. All that is remembered is in the rows: a daemon that is started anew adopts.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from common.errors import Conflict
+from events import log
+from events.models import Level
+from processes.actions.processes import request_stop
+from processes.models import Node, Process
+from processes.reconcile import FORESEEN
+from processes.states import PROCESS_ACTIVE, ProcessState, StopCause
+from services import backoff, ends
+from services.actions.deaths import Death, look_back
+from services.actions.recording import begin, hold, move, note_problem
+from services.dependencies import Gates, closed
+from services.ends import Following
+from services.models import Service
+from services.states import SERVICE_DOWN, SERVICE_UP, Desired, ServiceState
+from services.verdict import NO_PROBES, UNKNOWN, Health
+
+logger = logging.getLogger(__name__)
+
+HealthOf = Callable[[int, int], Health]
+"""The verdict on a start, by ids of service and process, from memory: it must not wait for anything."""
+
+_WAITING = (ServiceState.HELD, ServiceState.BACKOFF, ServiceState.CRASH_LOOP, ServiceState.STOPPED)
+_LONGEST_WAIT = timedelta(seconds=backoff.TRIAL_S * 1.5)
+_LONGEST_DELAY_S = 60.0
+
+
+def unknown_health(service_id: int, process_id: int) -> Health:
+    """Nobody asks: whatever has probes stays as it is."""
+    return UNKNOWN
+
+
+class Supervisor:
+    """Starts, follows and restarts the services of one node.
+
+    Args:
+        node: whose.
+        health: what the probes of a start say.
+        clock: seconds that only ever grow.
+        now: what time it is.
+        uniform: a random number between two others.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        *,
+        health: HealthOf = unknown_health,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = timezone.now,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._node = node
+        self._health = health
+        self._clock = clock
+        self._now = now
+        self._uniform = uniform
+        self._gates = Gates()
+        self._put_off: dict[int, tuple[float, float]] = {}
+        self._due_at: datetime | None = None
+
+    # -- told by the reconciler
+
+    def before_end(self, process: Process) -> Callable[[], Process | None] | None:
+        """A process is about to be written down as ended.
+
+        Returns: what is to be called in the same transaction, when the row says how it ended; that returns the next
+        start, which is to be carried out at once. None when the process is no service's.
+        """
+        service = self._service_of(process)
+        if service is None or service.state not in SERVICE_UP:
+            return None
+        death = look_back(service, process)
+        why = self._gates.closed(service)
+        return lambda: None if process.active else self._ended(service, process, death, why)
+
+    def started(self, process: Process) -> None:
+        """A start was carried out: the process runs. In the transaction that says so."""
+        service = self._service_of(process)
+        if service is not None and service.state == ServiceState.STARTING:
+            self._see_health(service, process)
+
+    def _service_of(self, process: Process) -> Service | None:
+        return Service.objects.select_related("node").filter(node=self._node, owner=process.owner).first()
+
+    # -- looking
+
+    def tick(self) -> list[Process]:
+        """Look at every service once. Returns: starts that are to be carried out."""
+        rows = Service.objects.filter(node=self._node).values_list(
+            "pk", "owner", "state", "desired", "next_start_at", "probes", "failures", "alarmed_at"
+        )
+        live = self._live()
+        now = self._now()
+        self._due_at = min((due for _, _, _, _, due, *_ in rows if due is not None), default=None)
+        wanted = [
+            pk
+            for pk, owner, state, desired, due, probes, failures, alarmed in rows
+            if self._needs_look(pk, state, desired, due, bool(probes), bool(failures or alarmed), live.get(owner), now)
+        ]
+        return self._look_at(wanted) if wanted else []
+
+    def due_in(self) -> float | None:
+        """Seconds until a service is to be started again; None when none waits for its time."""
+        if self._due_at is None:
+            return None
+        return max(0.0, min(backoff.TRIAL_S, (self._due_at - self._now()).total_seconds()))
+
+    def _live(self) -> dict[str, tuple[int, str, Any]]:
+        rows = Process.objects.filter(node=self._node, state__in=PROCESS_ACTIVE)
+        return {
+            owner: (pk, state, stop)
+            for owner, pk, state, stop in rows.values_list("owner", "pk", "state", "stop_requested_at")
+        }
+
+    def _needs_look(
+        self, pk: int, state: str, desired: str, due: datetime | None, probes: bool, marked: bool,
+        live: tuple[int, str, Any] | None, now: datetime,
+    ) -> bool:  # fmt: skip
+        """Whether anything about a service may have to change; a cheap answer for those that just run."""
+        if self._clock() < self._put_off.get(pk, (0.0, 0.0))[1]:
+            return False
+        if live is None:
+            if state in SERVICE_UP:
+                return True
+            return desired == Desired.UP and state in _WAITING and (due is None or is_due(due, now))
+        process, process_state, stop = live
+        if state in SERVICE_DOWN:
+            return stop is None
+        if state == ServiceState.STOPPING:
+            return stop is None
+        if stop is not None:
+            return True
+        if process_state != ProcessState.RUNNING:
+            return False
+        if state == ServiceState.STARTING or marked:
+            return True
+        return probes and self._differs(state, self._health(pk, process))
+
+    def _differs(self, state: str, health: Health) -> bool:
+        if health.live is False:
+            return True
+        return health.ready is not None and health.ready != (state == ServiceState.RUNNING)
+
+    def _look_at(self, wanted: list[int]) -> list[Process]:
+        services = list(Service.objects.select_related("node").filter(pk__in=wanted).order_by("name"))
+        newest = Process.objects.filter(node=self._node).newest_by_owner(each.owner for each in services)
+        waiting = [each for each in services if each.state in _WAITING or each.state in SERVICE_UP]
+        gates = self._gates.of_many(waiting)
+        starts: list[Process] = []
+        for service in services:
+            process = newest.get(service.owner)
+            why = closed(gates.get(service.pk, ()))
+            try:
+                started = self._deal(service, process, why)
+            except Outrun:
+                continue
+            except Exception as error:
+                self._put_off_after(service, error)
+            else:
+                self._put_off.pop(service.pk, None)
+                starts += [started] if started is not None else []
+        return starts
+
+    def _put_off_after(self, service: Service, error: Exception) -> None:
+        delay = min(_LONGEST_DELAY_S, 2 * self._put_off.get(service.pk, (0.5, 0.0))[0])
+        self._put_off[service.pk] = (delay, self._clock() + delay)
+        told = f"{service.called}: next look in {delay:g} s"
+        defect = not isinstance(error, FORESEEN)
+        logger.error("%s: %s: %s", told, type(error).__name__, error, exc_info=defect and delay <= 1)
+
+    # -- dealing with one
+
+    def _deal(self, service: Service, process: Process | None, why: str) -> Process | None:
+        if process is not None and process.active:
+            self._follow(service, process)
+            return None
+        if service.state in SERVICE_UP:
+            if process is None:  # its row was deleted
+                return self._begin_or_hold(service, why, f"{service.sentence} is started again")
+            death = look_back(service, process)
+            with log.atomic():
+                return self._ended(service, process, death, why)
+        due = service.next_start_at is None or is_due(service.next_start_at, self._now())
+        if service.desired == Desired.UP and service.state in _WAITING and due:
+            return self._try_again(service, why)
+        return None
+
+    def _try_again(self, service: Service, why: str) -> Process | None:
+        waited = service.state in (ServiceState.BACKOFF, ServiceState.CRASH_LOOP)
+        message = f"{service.sentence} is started again" if waited else f"{service.sentence} starts"
+        return self._begin_or_hold(service, why, message, {"restarts": service.restarts + 1} if waited else {})
+
+    def _begin_or_hold(
+        self,
+        service: Service,
+        why: str,
+        message: str,
+        fields: dict[str, Any] | None = None,
+        kind: str = "start_requested",
+    ) -> Process | None:
+        if why:
+            if service.state != ServiceState.HELD and not hold(service, why, fields=fields):
+                raise Outrun(service.called)
+            note_problem(service, why)
+            return None
+        started = begin(service, message=message, fields=fields)
+        if started is None:
+            raise Outrun(service.called)
+        return started
+
+    def _follow(self, service: Service, process: Process) -> None:
+        """A process of it is live."""
+        if service.state in SERVICE_DOWN:
+            if process.stop_requested_at is None:
+                self._follow_script(service, process)
+        elif service.state == ServiceState.STOPPING:
+            if process.stop_requested_at is None:
+                request_stop(process)
+        elif process.stop_requested_at is not None:
+            self._follow_stop(service, process)
+        elif process.state == ProcessState.RUNNING:
+            self._see_health(service, process)
+
+    def _follow_script(self, service: Service, process: Process) -> None:
+        """Somebody has started it without asking GAIA: that is what people want, then."""
+        move(
+            service,
+            ServiceState.STARTING,
+            kind="start_requested",
+            message=f"{service.sentence} was started by its {process.get_origin_display().lower().removeprefix('a ')}",
+            fields={"desired": Desired.UP, "problem": "", "next_start_at": None, "ready_at": None, "failures": 0},
+            told={"origin": process.origin},
+        )
+
+    def _follow_stop(self, service: Service, process: Process) -> None:
+        by_gaia = process.cause not in ("", StopCause.ASKED)
+        move(
+            service,
+            ServiceState.STOPPING,
+            kind="stop_requested",
+            message=f"{service.sentence} is being stopped",
+            fields={} if by_gaia else {"desired": Desired.DOWN},
+            told={"cause": process.cause},
+        )
+
+    # -- health
+
+    def _see_health(self, service: Service, process: Process) -> None:
+        health = self._health(service.pk, process.pk) if service.probes else NO_PROBES
+        if health.live is False:
+            self._restart_unhealthy(service, process, health)
+        elif service.state == ServiceState.STARTING:
+            if health.startup:
+                self._started(service, process, ready=bool(health.ready))
+        elif service.state == ServiceState.UNREADY and health.ready:
+            self._ready(service, process)
+        elif service.state == ServiceState.RUNNING and health.ready is False:
+            answer = f": {health.probe}: {health.answer}" if health.probe or health.answer else ""
+            move(
+                service,
+                ServiceState.UNREADY,
+                kind="unready",
+                message=f"{service.sentence} is not ready any more{answer}",
+                level=Level.WARNING,
+                fields={"ready_at": None, "problem": f"it is not ready{answer}"},
+                told={"probe": health.probe, "answer": health.answer},
+            )
+        elif service.state == ServiceState.RUNNING:
+            self._recover(service, process)
+
+    def _started(self, service: Service, process: Process, *, ready: bool) -> None:
+        now = self._now()
+        pid = f" as pid {process.pid}" if process.pid else ""
+        fields: dict[str, Any] = {"problem": "" if ready else "it is not ready yet"}
+        if ready:
+            fields |= {"ready_at": now, "ever_ready": service.ever_ready or bool(service.probes)}
+        move(
+            service,
+            ServiceState.RUNNING if ready else ServiceState.UNREADY,
+            kind="started",
+            message=f"{service.sentence} runs{pid}" + ("" if ready else " and is not ready yet"),
+            fields=fields,
+            told={"pid": process.pid, "attempt": process.attempt, "ready": ready},
+        )
+
+    def _ready(self, service: Service, process: Process) -> None:
+        now = self._now()
+        took = (now - (process.started_at or now)).total_seconds()
+        move(
+            service,
+            ServiceState.RUNNING,
+            kind="ready",
+            message=f"{service.sentence} is ready",
+            fields={"ready_at": now, "ever_ready": True, "problem": ""},
+            told={"attempt": process.attempt, "after_s": round(took, 3)},
+        )
+
+    def _restart_unhealthy(self, service: Service, process: Process, health: Health) -> None:
+        answer = f"{health.probe}: {health.answer}" if health.probe else health.answer
+        with log.atomic():
+            moved = move(
+                service,
+                ServiceState.STOPPING,
+                kind="liveness_failed",
+                message=f"{service.sentence} does not answer any more and is restarted: {answer}",
+                level=Level.WARNING,
+                fields={"ready_at": None, "problem": f"its liveness probe failed: {answer}"},
+                told={"probe": health.probe, "answer": health.answer, "attempt": process.attempt},
+            )
+            if moved:
+                request_stop(process, cause=StopCause.LIVENESS)
+
+    def _recover(self, service: Service, process: Process) -> None:
+        """It has been well for so long that what was before does not count any more."""
+        if (not service.failures and service.alarmed_at is None) or service.ready_at is None:
+            return
+        startup = (service.ready_at - (process.started_at or service.ready_at)).total_seconds()
+        healthy = (self._now() - service.ready_at).total_seconds()
+        if healthy < backoff.steady_after(startup):
+            return
+        with log.atomic():
+            changed = Service.objects.filter(pk=service.pk, state=service.state, failures=service.failures).update(
+                failures=0, failed_at=[], alarmed_at=None, ever_ready=True
+            )
+            if changed and service.alarmed_at is not None:
+                log.emit(
+                    "service.recovered",
+                    subject=service.key,
+                    message=f"{service.sentence} is well again: it has been ready for {healthy:.0f} s",
+                    healthy_s=round(healthy, 1),
+                )
+
+    # -- ends
+
+    def _ended(self, service: Service, process: Process, death: Death, why: str) -> Process | None:
+        """Write down what follows from an end. Returns: the next start."""
+        end = ends.account(service, process)
+        then = ends.following(service, end, self._now(), self._uniform)
+        fields = dict(then.fields)
+        if then.died:
+            fields["last_death"] = death.told(end) | fields.get("last_death", {}) | {"attempt": process.attempt}
+        with log.atomic():
+            if then.died and then.kind != "died":
+                self._tell_death(service, end, fields["last_death"])
+            return self._go_on(service, then, fields, why)
+
+    def _tell_death(self, service: Service, end: ends.End, data: dict[str, Any]) -> None:
+        log.emit(
+            "service.died",
+            subject=service.key,
+            message=f"{service.sentence} {end.how}",
+            level=Level.WARNING,
+            **data,
+        )
+
+    def _go_on(self, service: Service, then: Following, fields: dict[str, Any], why: str) -> Process | None:
+        told = fields["last_death"] if then.kind in ("died", "failed") else {}
+        if then.state != ServiceState.STARTING:
+            base = {"ready_at": None, "next_start_at": None, "problem": ""}
+            if not move(
+                service, then.state, kind=then.kind, message=then.message, level=then.level,
+                fields=base | fields, told=told,
+            ):  # fmt: skip
+                raise Outrun(service.called)
+            return None
+        if then.died:
+            fields["restarts"] = service.restarts + 1
+            log.emit(f"service.{then.kind}", subject=service.key, message=then.message, level=then.level, **told)
+        return self._begin_or_hold(service, why, then.message, fields)
+
+
+class Outrun(Conflict):
+    """Somebody has changed the service between the look and the writing; the next look decides anew."""
+
+
+def is_due(due: datetime, now: datetime) -> bool:
+    """Whether its time has come; also when it is further away than it can be, because the clock was put back."""
+    return now >= due or due - now > _LONGEST_WAIT

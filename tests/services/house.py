@@ -1,0 +1,86 @@
+"""A supervisor whose daemon, clock and probes are the test's."""
+
+from __future__ import annotations
+
+import os
+import signal
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from events.models import Event
+from processes.drivers.liveness import Identity
+from processes.models import Node, Process
+from processes.reconcile import ProcessReconciler
+from services.models import Service
+from services.supervisor import Supervisor
+from services.verdict import UNKNOWN, Health
+
+
+class House:
+    """Everything of a daemon that services need, in the test's own thread.
+
+    Time stands still: `now` and `clock` move when the test says so. `health` is what probes say, by name of service.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.now = datetime.now(UTC)
+        self.clock = 1000.0
+        self.health: dict[str, Health] = {}
+        self.watched: dict[int, Identity] = {}
+        self.supervisor = Supervisor(
+            node, health=self._health, clock=lambda: self.clock, now=lambda: self.now, uniform=lambda _low, _high: 1.0
+        )
+        self.reconciler = ProcessReconciler(
+            node, self._watch, lambda work, then: then(work()), lambda: self.clock, keeper=self.supervisor
+        )
+
+    def _health(self, service_id: int, process_id: int) -> Health:
+        return self.health.get(Service.objects.get(pk=service_id).name, UNKNOWN)
+
+    def _watch(self, identity: Identity, process_id: int) -> None:
+        self.watched[process_id] = identity
+
+    def tick(self) -> None:
+        """A turn of the daemon."""
+        self.reconciler.tick()
+
+    def later(self, seconds: float) -> None:
+        """Time passes, and the daemon has its turn."""
+        self.now += timedelta(seconds=seconds)
+        self.clock += seconds
+        self.tick()
+
+    def end(self, service: Service, number: int = signal.SIGKILL) -> Process:
+        """Kill what runs of a service, and tell the reconciler, as the daemon's watcher does."""
+        process = process_of(service)
+        os.killpg(self.watched[process.pk].pid, number)
+        return self.reap(process)
+
+    def reap(self, process: Process) -> Process:
+        """Wait for the end of a process and tell the reconciler."""
+        _, status = os.waitpid(self.watched[process.pk].pid, 0)
+        self.reconciler.ended(process.pk, os.waitstatus_to_exitcode(status))
+        process.refresh_from_db()
+        return process
+
+
+def process_of(service: Service) -> Process:
+    """Its newest start."""
+    return Process.objects.filter(owner=service.owner).order_by("-id")[0]
+
+
+def fresh(service: Service) -> Service:
+    """The row as it is now."""
+    return Service.objects.get(pk=service.pk)
+
+
+def kinds(service: Service) -> list[str]:
+    """What happened to a service, without what happened to its processes."""
+    found = Event.objects.filter(subject=service.owner, kind__startswith="service.").order_by("id")
+    return [kind.removeprefix("service.") for kind in found.values_list("kind", flat=True)]
+
+
+def last_event(service: Service, kind: str) -> Any:
+    """The newest event of that kind."""
+    return Event.objects.filter(subject=service.owner, kind=f"service.{kind}").latest("id")
