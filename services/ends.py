@@ -15,7 +15,7 @@ from processes.models import Process
 from processes.states import ProcessState, StopCause
 from services import backoff
 from services.models import Service
-from services.states import Desired, Restart, ServiceState
+from services.states import Desired, Restart, ServiceKind, ServiceState
 
 NOT_STARTED = "not_started"
 LOST = "lost"
@@ -211,6 +211,8 @@ def _hopeless(service: Service, end: End, count: dict[str, Any]) -> str:
     """Why another start would end the same way; "" when it might not."""
     if service.restart == Restart.NEVER:
         return "it is not to be started again"
+    if service.kind == ServiceKind.STAGE and not end.ever_ready:
+        return "it was never ready since its launch"  # whoever launched it is told at once, and mends it
     if end.cause == EXIT and end.code in _UNRUNNABLE:
         return f"its command {service.argv[0]} cannot run: {_UNRUNNABLE[end.code]}"
     same = count["last_death"]["repeated"]

@@ -22,7 +22,7 @@ from services.actions.running import stop
 from services.dependencies import check_acyclic
 from services.models import Dependency, Service
 from services.spec import DependsOn, Probe, ServiceSpec
-from services.states import Desired, ServiceState
+from services.states import Desired, ServiceKind, ServiceState
 
 OWNER = "service/"
 _LOOK_S = 0.02
@@ -64,16 +64,17 @@ def register(spec: ServiceSpec, *, start: bool = False, place: Place | None = No
     owner = chosen.owner or f"{OWNER}{spec.name}"
     _check_new(spec, node, owner)
     depends_on = _find_dependencies(spec)
-    if spec.port is not None:
-        _check_port(node, owner, spec.port)
+    port = spec.port if _leases(spec.kind) else None
+    if port is not None:
+        _check_port(node, owner, port)
     try:
         with log.atomic():
             service = Service(node=node, name=spec.name, owner=owner, **_columns(spec, chosen, {}))
             service.save(force_insert=True)
             _check_rings(spec.name, [each.name for each in spec.depends_on])
             _write_dependencies(service, spec.depends_on, depends_on)
-            if spec.port is not None:
-                lease_ports(node, {owner: spec.port})
+            if port is not None:
+                lease_ports(node, {owner: port})
             log.emit("service.registered", subject=owner, message=f"{service.sentence} was registered")
     except IntegrityError:
         raise _exists(spec.name) from None
@@ -95,7 +96,8 @@ def redefine(service: Service, spec: ServiceSpec, *, place: Place | None = None)
             fix=f"Write the name {service.name!r}, or register {spec.name!r} as another service.",
         )
     depends_on = _find_dependencies(spec)
-    if spec.port is not None and spec.port != service.port:
+    leases = _leases(service.kind)
+    if leases and spec.port is not None and spec.port != service.port:
         _check_port(service.node, service.owner, spec.port)
     with log.atomic():
         service.refresh_from_db()
@@ -107,7 +109,7 @@ def redefine(service: Service, spec: ServiceSpec, *, place: Place | None = None)
             _check_rings(spec.name, [each.name for each in spec.depends_on])
             service.dependencies.all().delete()
             _write_dependencies(service, spec.depends_on, depends_on)
-        if "port" in changed:
+        if leases and "port" in changed:
             _move_port(service, spec.port)
         fields = changed | {"revision": service.revision + 1, "ever_ready": False}
         Service.objects.filter(pk=service.pk).update(**fields)
@@ -136,7 +138,8 @@ def unregister(service: Service) -> None:
         live = Process.objects.active().filter(node=service.node, owner=service.owner).exists()
         if live:
             raise Conflict(f"{service.called} has just been started again", fix="Stop it and try again.")
-        release_ports(service.owner)
+        if _leases(service.kind):
+            release_ports(service.owner)
         log.emit("service.unregistered", subject=service.owner, message=f"{service.sentence} was unregistered")
         Service.objects.filter(pk=service.pk).delete()
 
@@ -209,6 +212,12 @@ def _write_dependencies(service: Service, wanted: list[DependsOn], found: Mappin
 def _edges_of(service: Service) -> dict[str, tuple[str, str]]:
     edges = service.dependencies.select_related("on")
     return {edge.on.name: (edge.condition, edge.pattern) for edge in edges}
+
+
+def _leases(kind: str) -> bool:
+    """Whether its port is leased with its definition. A stage has its port from its environment, the console from the
+    settings."""
+    return kind not in (ServiceKind.STAGE, ServiceKind.PLATFORM)
 
 
 def _check_port(node: Node, owner: str, port: int) -> None:
