@@ -62,6 +62,7 @@ class DirectorySerializer(serializers.Serializer[dict[str, Any]]):
     directory = serializers.CharField()
     path = serializers.CharField()
     branch = serializers.CharField()
+    layer = serializers.CharField(help_text="local, integration, staging, production or another; see /api/layers/")
     state = serializers.CharField()
     problem = serializers.CharField()
     git = GitSerializer(allow_null=True)

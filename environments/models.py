@@ -111,6 +111,11 @@ class Environment(Stateful):
         """Subject of its events and prefix of its owner keys."""
         return f"environment/{self.directory}"
 
+    @property
+    def layer_name(self) -> str:
+        """Name of its layer, without asking for the row."""
+        return str(self.layer_id)
+
 
 class GitState(models.Model):
     """What git last said about an environment's checkout, and when."""

@@ -58,6 +58,7 @@ def _describe(environment: Environment, processes: dict[str, Process]) -> dict[s
         "directory": environment.directory,
         "path": environment.path,
         "branch": environment.branch,
+        "layer": environment.layer_name,
         "state": environment.state,
         "problem": environment.problem,
         "git": _describe_git(git) if git else None,

@@ -8,7 +8,8 @@ from common.errors import Cancelled, GaiaError
 from environments import operations
 from environments.actions import https, stages
 from environments.actions.databases import every_stage
-from environments.actions.reset import had_https, number_of, removed_ones
+from environments.actions.layer_change import set_layer
+from environments.actions.reset import had_https, had_layer, number_of, removed_ones
 from environments.actions.setup import chosen_environments
 from environments.backup_operations import save_databases
 from environments.models import Stage
@@ -75,6 +76,9 @@ def _make_again(progress: Any, project: Any, names: list[str]) -> None:
         numbers=numbers,
     )
     for environment in chosen_environments(project, names):
+        layer = had_layer(environment)
+        if layer is not None:
+            set_layer(environment, layer)
         served = had_https(environment)
         if served:
             https.switch(served, True)

@@ -14,7 +14,7 @@ from django.utils import timezone
 from common.errors import Conflict, GaiaError, NotFound
 from common.files import file_lock
 from common.locks import lock_held
-from environments.actions.databases import Database, directory, lock_path
+from environments.actions.databases import Database, directory, lock_path, of_backup
 from environments.drivers import backup_files
 from environments.drivers.backup_files import SQLITE, Facts
 from environments.drivers.backup_postgres import take_postgres, verify_postgres
@@ -146,7 +146,7 @@ def verify(backup: Backup, watch: Watch | None = None) -> Backup:
             if facts.engine == SQLITE:
                 backup_files.verify_sqlite(file, directory(), facts, timeout=timeout, watch=watch)
             else:
-                verify_postgres(file, Database().server, facts, timeout=timeout)
+                verify_postgres(file, of_backup(backup).server, facts, timeout=timeout)
         except (DatabaseDamaged, NotFound) as error:
             record_spoiled(backup, error)
             raise

@@ -12,10 +12,12 @@ from django.conf import settings
 
 from common.errors import GaiaError
 from common.files import file_lock
+from environments.actions.layer_servers import stage_url
 from environments.drivers.backup_files import OWN, POSTGRES, SQLITE
 from environments.drivers.backup_postgres import Server
 from environments.drivers.databases import stage_database
-from environments.models import Backup, Stage
+from environments.drivers.postgres import server_of
+from environments.models import Backup, Layer, Stage
 from environments.states import ENVIRONMENT_ACTIVE, EnvironmentState
 
 _THERE = (EnvironmentState.READY, EnvironmentState.DAMAGED)
@@ -49,8 +51,10 @@ class Database:
 
     @property
     def engine(self) -> str:
+        if self.stage is not None:
+            return str(self.stage.environment.layer.engine)
         own = str(settings.DATABASES["default"]["ENGINE"])
-        return POSTGRES if self.stage is None and own.endswith("postgresql") else SQLITE
+        return POSTGRES if own.endswith("postgresql") else SQLITE
 
     @property
     def file(self) -> Path:
@@ -61,7 +65,9 @@ class Database:
 
     @property
     def server(self) -> Server:
-        """Where a PostgreSQL database is."""
+        """Where a PostgreSQL database is. Raises: Conflict, Refused for a stage whose layer has no server for it."""
+        if self.stage is not None:
+            return server_of(stage_url(self.stage, _layer_with_server(self.stage)))
         own = settings.DATABASES["default"]
         return Server(
             name=str(own["NAME"]),
@@ -81,6 +87,8 @@ class Database:
     def exists(self) -> bool:
         """Whether there is something to back up; where a link leads out of a checkout, taking it says so."""
         try:
+            if self.stage is not None and self.engine == POSTGRES:
+                return self.stage.environment.layer_name in self.stage.servers
             return self.engine == POSTGRES or self.file.is_file()
         except GaiaError:
             return True
@@ -88,6 +96,13 @@ class Database:
     def lock(self, *, timeout: float = 0.0) -> AbstractContextManager[None]:
         """Hold it while it is copied or replaced; it ends with the process. Raises: Conflict that names the holder."""
         return file_lock(lock_path(self.key), timeout=timeout, what=self.called)
+
+
+def _layer_with_server(stage: Stage) -> Layer:
+    """The stage's layer; when that is one without a server, the last that it had a database in."""
+    layer = stage.environment.layer
+    known = [] if layer.engine == POSTGRES else list(stage.servers)
+    return Layer.objects.filter(name=known[-1]).first() or layer if known else layer
 
 
 def lock_path(key: str) -> Path:
@@ -124,7 +139,9 @@ def every_stage(environments: Iterable[Any] | None = None) -> list[Stage]:
     Args:
         environments: only theirs.
     """
-    stages = Stage.objects.filter(environment__state__in=_THERE).select_related("environment__project")
+    stages = Stage.objects.filter(environment__state__in=_THERE).select_related(
+        "environment__project", "environment__layer"
+    )
     if environments is not None:
         stages = stages.filter(environment__in=list(environments))
     return list(stages.order_by("environment__project__name", "environment__number", "port"))

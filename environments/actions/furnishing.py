@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from django.conf import settings
 
-from environments.actions.layer_servers import shared_variables, stage_variables
+from environments.actions.layer_servers import shared_variables, stage_variables, usable_url
 from environments.drivers.stage_files import Layout, Report, ensure
-from environments.models import Environment, Layer
+from environments.models import Environment, Layer, Stage
 
 
 def layout_of(environment: Environment) -> Layout:
     """What is to be where in an environment's checkout: names, ports, databases, which stages serve HTTPS."""
     stages = list(environment.stages.order_by("port"))  # asked anew: what was read with the row may be of before
     layer = Layer.objects.get(environments=environment)
-    own = stage_variables(environment, layer, stages)
+    return layout(environment, stages, layer, usable_url(layer))
+
+
+def layout(environment: Environment, stages: Sequence[Stage], layer: Layer, url: str) -> Layout:
+    """As `layout_of`, for who has looked up what it follows from.
+
+    Args:
+        url: of the layer's server, as `usable_url` gives it.
+    """
+    own = stage_variables(environment, layer, stages, url)
     return Layout(
         project=environment.project.name,
         environment=environment.directory,

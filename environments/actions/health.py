@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.db.models import Max
@@ -17,9 +18,11 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from environments.actions import health_record
+from environments.actions.layer_facts import facts_of
 from environments.drivers.checks import MB, Limits, StageFacts, Subject, check_directory, check_disk, check_record
 from environments.drivers.checks_databases import check_databases
 from environments.drivers.checks_git import check_git, check_hub
+from environments.drivers.checks_layer import check_layer
 from environments.drivers.checks_stages import check_ports, check_stages
 from environments.drivers.side_by_side import HungError, Look, side_by_side
 from environments.findings import Finding, not_known, well
@@ -45,6 +48,7 @@ _CHECKS: tuple[tuple[str, Callable[[Subject], list[Finding]]], ...] = (
     ("hub", check_hub),
     ("stages", check_stages),
     ("ports", check_ports),
+    ("layer", check_layer),
     ("databases", check_databases),
     ("disk", check_disk),
 )
@@ -119,6 +123,26 @@ def check_environments(
     return found
 
 
+def drift(environments: Iterable[Environment] | None = None) -> list[dict[str, Any]]:
+    """What of environments is not as their layer says, looked at now; nothing is written.
+
+    Args:
+        environments: default all.
+
+    Returns: `{environment, layer, findings}` of each; without findings it is as its layer says.
+    """
+    chosen = [each for each in _fresh(environments) if each.state not in ENVIRONMENT_BUSY]
+    subjects = _subjects(chosen)
+    looks = [Look((one.path, "layer"), _bound(check_layer, one)) for one in subjects.values()]
+    results = side_by_side(looks, workers=_WORKERS, timeout=CHECK_S, deadline=ALL_S, tell=lambda done, total: None)
+    told = []
+    for each, result in zip(chosen, results, strict=True):
+        found = [_failed("layer", result)] if isinstance(result, Exception) else result
+        bad = [finding.as_dict() for finding in found if finding.verdict != Verdict.OK]
+        told.append({"environment": each.directory, "layer": each.layer_name, "findings": bad})
+    return told
+
+
 def _bound(check: Callable[[Subject], list[Finding]], one: Subject) -> Callable[[], list[Finding]]:
     return lambda: check(one)
 
@@ -146,6 +170,7 @@ def _subjects(environments: Sequence[Environment]) -> dict[int, Subject]:
     before = newest_health(environments)
     limits = _limits()
     running = [stage.port for each in environments for stage in each.stages.all() if _is_active(processes, stage)]
+    layers = facts_of(environments)
     heard = ports.listeners(running) if running else {}
     return {
         each.pk: Subject(
@@ -160,6 +185,7 @@ def _subjects(environments: Sequence[Environment]) -> dict[int, Subject]:
             authority=settings.GAIA.home.ca / "ca.pem",
             sizes_before=sizes_a_day_ago(before.get(each.pk)),
             listeners=heard,
+            layer=layers[each.pk],
         )
         for each in environments
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from django.conf import settings
 from django.utils.crypto import salted_hmac
@@ -11,7 +11,7 @@ from django.utils.crypto import salted_hmac
 from common.errors import Conflict, GaiaError, Refused
 from environments.drivers import postgres
 from environments.models import Environment, Layer, Stage
-from environments.states import Engine, McpSet, Need
+from environments.states import LOCAL, Engine, McpSet, Need
 
 URLS = {Need.REDIS: ("layers.redis_url", "REDIS_URL"), Need.VECTOR: ("layers.vector_url", "VECTOR_URL")}
 """Where a shared service is configured, and the variable in which stages find it."""
@@ -96,15 +96,27 @@ def stage_url(stage: Stage, layer: Layer) -> str:
     return postgres.url_of(server_url(layer), database_name(stage, layer))
 
 
-def stage_variables(environment: Environment, layer: Layer, stages: Iterable[Stage]) -> dict[str, dict[str, str]]:
-    """What the layer says to each stage's program, by stage; without a server that can be used, no DATABASE_URL."""
+def usable_url(layer: Layer) -> str:
+    """As `server_url`; empty where there is none, because what else is written must not fail for it."""
+    if layer.engine != Engine.POSTGRESQL:
+        return ""
+    try:
+        return server_url(layer)
+    except GaiaError:  # a launch says so
+        return ""
+
+
+def stage_variables(
+    environment: Environment, layer: Layer, stages: Sequence[Stage], url: str
+) -> dict[str, dict[str, str]]:
+    """What the layer says to each stage's program, by stage.
+
+    Args:
+        url: as `usable_url` gives it; without one there is no DATABASE_URL.
+    """
     own = {stage.name: {"GAIA_LAYER": layer.name} for stage in stages}
     if layer.engine != Engine.POSTGRESQL:
         return own
-    try:
-        url = server_url(layer)
-    except GaiaError:  # a launch says so; what else is written must not fail for it
-        url = ""
     for stage in stages:
         stage.environment = environment
         own[stage.name]["DATABASE_ENGINE"] = Engine.POSTGRESQL.value
@@ -135,3 +147,38 @@ def shared_variables(layer: Layer, own: Mapping[str, Mapping[str, str]]) -> dict
         prefix = re.sub("[^A-Z0-9]", "_", stage.upper())
         shared |= {f"{prefix}_{name}": value for name, value in variables.items() if name == "DATABASE_URL"}
     return {**{str(name): str(value) for name, value in layer.variables.items()}, **shared}
+
+
+def agrees(stage: Stage, env: Mapping[str, str]) -> bool:
+    """Whether what a stage would be started with is what its layer says.
+
+    Args:
+        env: as `stage_start` gives it.
+    """
+    layer = stage.environment.layer
+    wanted = stage_variables(stage.environment, layer, [stage], usable_url(layer))[stage.name]
+    if wanted["GAIA_LAYER"] != env.get("GAIA_LAYER", LOCAL):
+        return False
+    return layer.engine != Engine.POSTGRESQL or wanted.get("DATABASE_URL") == env.get("DATABASE_URL")
+
+
+def require_apart(stage: Stage, env: Mapping[str, str]) -> None:
+    """Keep production's data from a stage of another layer (invariant 11), wherever its variables come from.
+
+    Raises: Refused when one of them leads there; Conflict when its own layer has no server for it.
+    """
+    layer = stage.environment.layer
+    if layer.engine == Engine.POSTGRESQL:
+        server_url(layer)
+    for name in leading_to_production(layer, env):
+        raise Refused(
+            f"{name} of {stage.called} leads to production's data",
+            meaning="No process of another layer may reach it, so the stage was not started.",
+            fix=f"Remove it from {stage.environment.path}/.env.local or gaia.yaml.",
+        )
+
+
+def leading_to_production(layer: Layer, env: Mapping[str, str]) -> list[str]:
+    """Names of variables through which an environment of that layer would come to another's production data."""
+    others = Layer.objects.filter(production=True).exclude(postgresql_url="").exclude(name=layer.name)
+    return postgres.leading_to([other.postgresql_url for other in others], env)

@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 
 from common.errors import InvalidInput, Refused
-from environments.models import Environment
+from environments.models import Environment, Layer
 from environments.states import ENVIRONMENT_ACTIVE
 from processes.actions.nodes import node_name
 from processes.actions.ports import check_free, check_listening
@@ -95,8 +95,11 @@ def free_base_port(count: int, *, unused: bool = False) -> int:
     first = int(settings.GAIA["environments.base_port"])
     taken = set(Project.objects.values_list("base_port", flat=True))
     leased = set(PortLease.objects.filter(node__name=node_name()).values_list("port", flat=True))
+    kept = [layer.ports for layer in Layer.objects.all() if layer.ports]
     for base in range(first, _HIGHEST_PORT - _BLOCK, _BLOCK):
         wanted = [base + offset + number for offset in range(0, _BLOCK, MAX_COUNT) for number in range(count)]
+        if any(each.start < base + _BLOCK and base < each.stop for each in kept):
+            continue
         if any(abs(base - other) < _BLOCK for other in taken) or not leased.isdisjoint(wanted):
             continue
         if not unused or all(ports.holder(port) is None for port in wanted):

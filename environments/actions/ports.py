@@ -13,7 +13,7 @@ from environments.actions.changing import restarted, while_stopped
 from environments.actions.furnishing import furnish
 from environments.actions.places import MAX_COUNT, free_base_port
 from environments.actions.stages import notice_scripts
-from environments.models import Stage
+from environments.models import Layer, Stage
 from environments.states import ENVIRONMENT_ACTIVE, STAGE_PORT_OFFSETS
 from events import log
 from processes.actions import ports as leases
@@ -91,7 +91,7 @@ def find(count: int = 1) -> dict[str, Any]:
     """
     if not 1 <= count <= MOST_FOUND:
         raise InvalidInput(f"{count} ports cannot be looked for", fix=f"Ask for 1 to {MOST_FOUND}.")
-    found = leases.free_ports(ensure_node(), _beside_projects(), count)
+    found = leases.free_ports(ensure_node(), beside_projects(), count)
     if len(found) < count:
         raise Unavailable(
             f"only {len(found)} ports are free", fix="Ask for fewer, or set environments.base_port lower."
@@ -99,23 +99,35 @@ def find(count: int = 1) -> dict[str, Any]:
     return {"ports": found, "base_port": free_base_port(int(settings.GAIA["environments.count"]), unused=True)}
 
 
-def _beside_projects() -> Iterator[int]:
-    """Ports from the configured base up that belong to no project's block."""
+def beside_projects() -> Iterator[int]:
+    """Ports from the configured base up that belong to no project's block and to no layer."""
     bases = list(Project.objects.values_list("base_port", flat=True))
+    taken = [range(base, base + 3 * MAX_COUNT) for base in bases]
+    taken += [layer.ports for layer in Layer.objects.all() if layer.ports]
     for port in range(int(settings.GAIA["environments.base_port"]), HIGHEST + 1):
-        if not any(base <= port < base + 3 * MAX_COUNT for base in bases):
+        if not any(port in each for each in taken):
             yield port
 
 
 def proposal(stage: Stage) -> int:
     """A free port for a stage, out of the way of environments to come. Raises: Unavailable when there is none.
 
-    From the end of its own hundred, which is the last one's that a project could have; else beside all projects.
+    Of its layer's range where that has one; else from the end of its own hundred, which is the last one's that a
+    project could have; else beside all projects.
     """
+    layer = stage.environment.layer
+    if layer.ports is not None:
+        within = leases.free_ports(ensure_node(), layer.ports)
+        if within:
+            return within[0]
+        raise Unavailable(
+            f"there is no free port from {layer.first_port} to {layer.last_port} for {stage.called}",
+            fix=f"Give layer {layer.name} more (gaia layer change {layer.name} --ports), or name one with --to.",
+        )
     first = stage.environment.project.base_port + STAGE_PORT_OFFSETS[stage.name]
     own = (port for port in range(first + MAX_COUNT - 1, first - 1, -1) if LOWEST <= port <= HIGHEST)
     node = ensure_node()
-    found = leases.free_ports(node, own) or leases.free_ports(node, _beside_projects())
+    found = leases.free_ports(node, own) or leases.free_ports(node, beside_projects())
     if not found:
         raise Unavailable(f"there is no free port for {stage.called}", fix="Name one with --to.")
     return found[0]

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.conf import settings
 
-from common.errors import Conflict, GaiaError, NotFound
+from common.errors import Conflict, GaiaError, NotFound, Refused
 from environments.actions import backups, restores
 from environments.actions.databases import Database
 from environments.actions.exclusive import project_lock
@@ -63,6 +63,12 @@ def repair(pk: int, *, restart: bool = False, watch: Watch | None = None) -> dic
     if stage is None or stage.environment.state not in (EnvironmentState.READY, EnvironmentState.DAMAGED):
         raise NotFound("the environment is not there any more", fix="gaia env setup makes it again.")
     database = Database(stage)
+    if database.engine != backup_files.SQLITE:
+        raise Refused(
+            f"{database.called} is on a PostgreSQL server",
+            meaning="GAIA replaces nothing there by itself.",
+            fix=f"Look at it with psql; its backups: gaia backup list {stage.environment.directory}",
+        )
     told: dict[str, Any] = {
         "of": database.called, "was": "", "salvaged": None, "recovered": None, "made_from": WHOLE, "backup": None,
         "restarted": False,

@@ -6,7 +6,7 @@ from typing import Any
 
 from common.errors import Conflict, NotFound
 from environments.actions.setup import chosen_environments, requested_before
-from environments.models import Environment, Stage
+from environments.models import Environment, Layer, Stage
 from environments.wording import so_many
 from processes.actions.operations import request_operation
 from processes.models import Operation
@@ -77,6 +77,13 @@ def had_https(environment: Environment) -> list[Stage]:
     before = lives.exclude(pk=environment.pk).order_by("-id").first()
     names = before.stages.filter(https=True).values_list("name", flat=True) if before else ()
     return list(environment.stages.filter(name__in=list(names)).select_related("environment__project"))
+
+
+def had_layer(environment: Environment) -> Layer | None:
+    """The layer of an environment's life before; None when it is in that one."""
+    lives = Environment.objects.filter(project=environment.project_id, name=environment.name)
+    before = lives.exclude(pk=environment.pk).select_related("layer").order_by("-id").first()
+    return before.layer if before is not None and before.layer_name != environment.layer_name else None
 
 
 def _left_by_the_last(project: Project) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
@@ -224,7 +225,28 @@ def _checked(backup: Backup) -> Stage:
         )
     if not Path(stage.environment.path).is_dir():
         raise NotFound(f"the checkout {stage.environment.path} is missing", fix="Repair it: gaia env setup.")
+    _check_engine(backup, stage)
     return stage
+
+
+def _check_engine(backup: Backup, stage: Stage) -> None:
+    """Raise Refused for a backup that does not fit the engine of the stage's layer, or that is PostgreSQL's."""
+    database, facts = Database(stage), facts_of(backup)
+    if facts.engine != database.engine:
+        fits = "local" if facts.engine == SQLITE else "one with PostgreSQL"
+        raise Refused(
+            f"{backup.name} is a backup of a {facts.engine} database, and {stage.called} works with {database.engine}",
+            meaning=f"Its environment is in layer {stage.environment.layer_name}.",
+            fix=f"Put it into another layer ({fits}) first: gaia layer set {stage.environment.directory} LAYER",
+        )
+    if facts.engine != SQLITE:
+        server = database.server
+        words = ["pg_restore", "--clean", "--if-exists", "--no-owner", f"--dbname={server.conninfo()}"]
+        raise Refused(
+            "a PostgreSQL database is restored by PostgreSQL's own program",
+            meaning="GAIA may not be the only one who uses that server, so it replaces nothing there by itself.",
+            fix=f"With the stage stopped: {shlex.join([*words, str(backups.file_of(backup))])}",
+        )
 
 
 def _problems(backup: Backup) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from common.errors import Conflict, GaiaError, NotFound, Unavailable
 from common.locks import lock_held
 from common.run import CommandFailed, run
-from environments.actions import serving
+from environments.actions import layer_servers, serving
 from environments.actions.furnishing import furnish
 from environments.actions.scripts import follow_journal
 from environments.drivers.launching import StageStart, stage_paths, stage_start
@@ -230,9 +230,11 @@ def _start_as_recorded(stage: Stage) -> StageStart:
     """
     path = Path(stage.environment.path)
     start = stage_start(path, stage.name)
-    if start.port != stage.port or (stage.https and not start.https):
+    differs = start.port != stage.port or (stage.https and not start.https)
+    if differs or not layer_servers.agrees(stage, start.env):
         furnish(stage.environment)
         start = stage_start(path, stage.name)
+    layer_servers.require_apart(stage, start.env)
     serving.record_https(stage, start.https, "as its .env.local says")
     if start.https:
         serving.certify(stage.environment)

@@ -11,12 +11,16 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from environments.drivers.checkout import inspect
 from environments.drivers.stage_files import SCRIPTS
 from environments.findings import Finding, size_told, well
 from environments.states import Verdict
 from processes.drivers.ports import Holder
+
+if TYPE_CHECKING:
+    from environments.drivers.checks_layer import LayerFacts
 
 MB = 1024 * 1024
 _FEWEST_INODES = (0.01, 0.001)  # of all: a warning, a failure
@@ -74,6 +78,7 @@ class Subject:
         damage: what GAIA has on record against it; empty when nothing.
         sizes_before: bytes of its databases a day ago, or when they were first looked at, by stage.
         listeners: who listens on ports of stages that run, by port.
+        layer: what its layer wants of it.
     """
 
     directory: str
@@ -87,6 +92,7 @@ class Subject:
     damage: str = ""
     sizes_before: Mapping[str, int] = field(default_factory=dict)
     listeners: Mapping[int, Holder] = field(default_factory=dict)
+    layer: LayerFacts | None = None
 
     @property
     def repair(self) -> str:

@@ -6,6 +6,8 @@ A database belongs to whoever's mark its comment bears, so that two GAIAs on one
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
@@ -19,6 +21,7 @@ from environments.drivers.backup_postgres import Server
 LONGEST_NAME = 63
 """Characters of a PostgreSQL name; the server would cut what is longer."""
 _MAINTENANCE = "postgres"
+_TELLING = 8  # characters of a password that nobody has by chance
 _SCHEMES = {"postgres", "postgresql"}
 
 
@@ -170,3 +173,20 @@ def may_read_as(url: str, other: str) -> bool:
         )
         row = connection.execute(asked, [server_of(other).user]).fetchone()
         return bool(row and row[0])
+
+
+def leading_to(urls: Iterable[str], env: Mapping[str, str]) -> list[str]:
+    """Names of variables that hold one of these servers' accounts, or its password."""
+    found = []
+    for url in urls:
+        server = server_of(url)
+        found += [name for name, value in env.items() if _leads_to(value, url, server.password)]
+    return sorted(set(found))
+
+
+def _leads_to(value: str, url: str, password: str) -> bool:
+    if len(password) >= _TELLING and password in value:
+        return True
+    with suppress(GaiaError):
+        return "://" in value and same_account(check_url(value), url)
+    return False
