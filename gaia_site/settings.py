@@ -240,6 +240,7 @@ GAIA_OPERATIONS = {
     "environments.clean_branches": "environments.git_rounds.clean_branches",
     "environments.https": "environments.actions.https.operate",
     "environments.move": "environments.actions.ports.operate",
+    "environments.layer": "environments.actions.layer_change.operate",
 }
 
 # What else is looked at of environments, by rooms above theirs: function(environments) -> {id: findings}.
