@@ -28,6 +28,8 @@ SERVICE_DOWN = (
     ServiceState.FAILED,
     ServiceState.COMPLETED,
 )
+SERVICE_NEEDS_SOMEBODY = (ServiceState.CRASH_LOOP, ServiceState.FAILED)
+"""It does not come up by itself, or not for long."""
 _ENDINGS = (
     ServiceState.STOPPED,
     ServiceState.HELD,
