@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from django.db.models import Count, ProtectedError, Q
+from django.db.models import ProtectedError
 
 from common.errors import Conflict, InvalidInput, NotFound
 from common.names import check_name
@@ -43,11 +43,10 @@ def find_layer(name: str) -> Layer:
 
 def layers_overview() -> list[dict[str, Any]]:
     """Every layer as every door shows it; a bounded number of queries."""
-    live = Count("environments", filter=Q(environments__state__in=ENVIRONMENT_ACTIVE))
     members: dict[str, list[str]] = {}
     for environment in Environment.objects.filter(state__in=ENVIRONMENT_ACTIVE).order_by("path"):
         members.setdefault(environment.layer_name, []).append(environment.directory)
-    return [describe(layer, members.get(layer.name, [])) for layer in Layer.objects.annotate(live=live)]
+    return [describe(layer, members.get(layer.name, [])) for layer in Layer.objects.all()]
 
 
 def describe(layer: Layer, members: list[str] | None = None) -> dict[str, Any]:
