@@ -38,7 +38,8 @@ for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
 if "gaia_site.settings" in sys.modules:
     raise pytest.UsageError("the settings were imported before tests/conftest.py: unset DJANGO_SETTINGS_MODULE")
 _SERVER_URL = os.environ.get("GAIA_DATABASE_URL", "")
-for _name in [name for name in os.environ if name.startswith("GAIA_") and name != "GAIA_SCREENSHOTS"]:
+_KEPT_VARIABLES = ("GAIA_SCREENSHOTS", "GAIA_CHAOS_KILLS")  # of the tests themselves
+for _name in [name for name in os.environ if name.startswith("GAIA_") and name not in _KEPT_VARIABLES]:
     del os.environ[_name]
 _HOME = Path(tempfile.mkdtemp(prefix="gaia-")).resolve()
 os.environ["GAIA_HOME"] = str(_HOME)
