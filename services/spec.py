@@ -19,11 +19,17 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from common.durations import parse_duration
 from common.errors import GaiaError
 from common.names import check_name
+from processes.limits import Limits
+from services.drivers.patterns import compile_pattern
+from services.mcp import default_probes
 from services.spec_errors import said
 from services.states import Condition, ProbeKind, ProbePurpose, Restart, ServiceKind
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LONGEST_PATTERN = 500
+_MEMORY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*((?:[kmgt]i?)?b?)?", re.IGNORECASE)
+_UNITS = {"b": 1 / (1 << 20), "k": 1 / 1024, "m": 1.0, "g": 1024.0, "t": 1024.0 * 1024.0}
+_SHORT_LIMITS = {"memory": "memory_mb", "cpu": "cpu_percent", "run_time": "run_time_s", "quiet": "quiet_s"}
 _OWN_VARIABLE = "GAIA_ATTEMPT_TOKEN"
 
 
@@ -45,9 +51,9 @@ def _pattern(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("write a regular expression as text")
     try:
-        re.compile(value)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise ValueError(f"{value!r} is no regular expression: {error}") from None
+        compile_pattern(value)
+    except GaiaError as error:
+        raise ValueError(f"{error.what}. {error.fix}".rstrip(". ")) from None
     return value
 
 
@@ -78,6 +84,8 @@ class Probe(_Strict):
         command: of exec, run in the service's directory; exit code 0 is good.
         pattern: of log, a regular expression that a line of this start must match.
         status: of http, the codes that are good; by default 200 to 399.
+        text: of http, what the body must contain.
+        any_certificate: of https, accept one that nobody known here has signed, such as a local one.
         interval, timeout: seconds.
         retries: failures in a row after which it counts as bad.
         successes: answers in a row after which it counts as good.
@@ -91,6 +99,8 @@ class Probe(_Strict):
     command: list[Word] = []
     pattern: Pattern = ""
     status: list[Annotated[int, Field(ge=100, le=599)]] = []
+    text: str = Field(default="", max_length=1000)
+    any_certificate: bool = False
     interval: Annotated[Seconds, Field(gt=0, le=86400)] = 30.0
     timeout: Annotated[Seconds, Field(gt=0, le=3600)] = 5.0
     retries: int = Field(default=3, ge=1, le=1000)
@@ -138,7 +148,12 @@ class DependsOn(_Strict):
 
 
 class Mcp(_Strict):
-    """How an MCP server is reached."""
+    """How an MCP server is reached.
+
+    Args:
+        transport: http (streamable HTTP), or stdio: each client starts its own.
+        url: of its endpoint; by default /mcp on its port.
+    """
 
     transport: Literal["stdio", "http"] = "http"
     url: Word = Field(default="", max_length=1000)
@@ -158,7 +173,7 @@ class ServiceSpec(_Strict):
     user: str = Field(default="", max_length=64, pattern=r"^([A-Za-z_][A-Za-z0-9_.-]*\$?)?$")
     port: int | None = Field(default=None, ge=1, le=65535)
     probes: list[Probe] = []
-    limits: dict[str, Any] = {}
+    limits: dict[str, float | int] = {}
     depends_on: list[DependsOn] = []
     restart: Restart = Restart.ON_FAILURE
     stop_grace: Annotated[Seconds, Field(le=3600)] = 10.0
@@ -174,6 +189,7 @@ class ServiceSpec(_Strict):
         _join_command(given)
         _auto_restart(given)
         _health_check(given)
+        _mcp_checks(given)
         if "depends_on" in given:
             given["depends_on"] = _dependencies(given["depends_on"])
         return given
@@ -187,6 +203,11 @@ class ServiceSpec(_Strict):
             if not isinstance(name, str) or not _VARIABLE.fullmatch(name) or name == _OWN_VARIABLE:
                 raise ValueError(f"{name!r} is not the name of a variable that may be set")
         return {name: _as_text(each) for name, each in value.items()}
+
+    @field_validator("limits", mode="before")
+    @classmethod
+    def _limits(cls, value: Any) -> Any:
+        return _limits(value)
 
     @field_validator("cwd", mode="after")
     @classmethod
@@ -219,7 +240,17 @@ class ServiceSpec(_Strict):
                 raise ValueError('a check at its own port needs a port: "port": 8080')
         if self.mcp is not None and self.kind != ServiceKind.MCP:
             raise ValueError('"mcp" goes with "kind": "mcp"')
+        if self.kind == ServiceKind.MCP:
+            self._check_reachable(self.mcp or Mcp())
         return self
+
+    def _check_reachable(self, mcp: Mcp) -> None:
+        if mcp.transport == "http" and not mcp.url and self.port is None:
+            raise ValueError('an MCP server over http needs a port, or its address: "mcp": {"url": "http://…/mcp"}')
+        if mcp.transport == "stdio" and (mcp.url or self.port is not None):
+            raise ValueError("an MCP server over stdio has no address and no port: each client starts its own")
+        if mcp.transport == "stdio" and any(probe.kind != ProbeKind.MCP for probe in self.probes):
+            raise ValueError("an MCP server over stdio runs only while a client talks to it: its one check is mcp")
 
     @property
     def named_probes(self) -> list[Probe]:
@@ -243,6 +274,31 @@ def parse_spec(data: Any) -> ServiceSpec:
     except ValidationError as error:
         name = data.get("name") if isinstance(data, Mapping) else None
         raise said(error, name, ServiceSpec) from None
+
+
+def _limits(value: Any) -> dict[str, float | int]:
+    """Limits as `processes.limits` has them; `memory`, `cpu`, `run_time` and `quiet` are short names."""
+    if not isinstance(value, Mapping):
+        raise ValueError('write limits as an object: {"memory": "512MB", "cpu": 50, "run_time": "1h"}')
+    given = {_SHORT_LIMITS.get(str(name), str(name)): each for name, each in value.items()}
+    if len(given) < len(value):
+        raise ValueError("a limit is written twice")
+    try:
+        if isinstance(given.get("memory_mb"), str):
+            given["memory_mb"] = _megabytes(given["memory_mb"])
+        return Limits.parse(given).as_dict()
+    except GaiaError as error:
+        raise ValueError(f"{error.what}. {error.fix}".rstrip(". ")) from None
+
+
+def _megabytes(text: str) -> int:
+    match = _MEMORY.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f'{text!r} is no amount of memory: write it like "512MB" or "2GB"')
+    number = float(match[1]) * _UNITS[(match[2] or "m")[0].lower()]
+    if number < 1:
+        raise ValueError(f"{text!r} is less than a megabyte")
+    return int(number)
 
 
 def _as_text(value: Any) -> Any:
@@ -304,6 +360,19 @@ def _health_check(given: dict[str, Any]) -> None:
     if restarts and kind != ProbeKind.LOG:
         probes.append({**check, "name": f"{check['name']}-live", "purpose": ProbePurpose.LIVENESS})
     given["probes"] = [*probes, *given.get("probes", [])]
+
+
+def _mcp_checks(given: dict[str, Any]) -> None:
+    """An MCP server is asked as MCP has it, unless its definition says how it is to be asked so."""
+    probes = given.get("probes", [])
+    if given.get("kind") != ServiceKind.MCP or not isinstance(probes, list):
+        return
+    if any(isinstance(each, Mapping) and each.get("type", each.get("kind")) == ProbeKind.MCP for each in probes):
+        return
+    mcp = given.get("mcp")
+    transport = mcp.get("transport", "http") if isinstance(mcp, Mapping) else "http"
+    restarts = given.get("restart", Restart.ON_FAILURE) != Restart.NEVER
+    given["probes"] = [*probes, *default_probes(str(transport), restarts=restarts)]
 
 
 def _dependencies(value: Any) -> Any:
