@@ -11,6 +11,7 @@ from django.utils import timezone
 from events.models import Stateful
 from processes.models import Node
 from processes.states import EnvironmentBase
+from services.querysets import ProbePeriodQuerySet, ServiceQuerySet
 from services.states import (
     SERVICE_TRANSITIONS,
     Condition,
@@ -71,6 +72,8 @@ class Service(Stateful):
     restarts = models.PositiveIntegerField(default=0, help_text="Starts nobody asked for")
     created_at = models.DateTimeField(default=timezone.now)
 
+    objects = ServiceQuerySet.as_manager()
+
     class Meta:
         ordering: ClassVar = ["name"]
         constraints: ClassVar = [models.UniqueConstraint(fields=["node", "owner"], name="one_service_per_owner")]
@@ -123,9 +126,12 @@ class ProbePeriod(models.Model):
     ok = models.BooleanField()
     answer = models.TextField(blank=True, help_text="The last one")
     took_ms = models.FloatField(default=0, help_text="The last one")
+    facts = models.JSONField(default=dict, blank=True, help_text="What was learned besides: name and tools of a server")
     checks = models.PositiveIntegerField(default=1)
     since = models.DateTimeField(default=timezone.now)
     checked_at = models.DateTimeField(default=timezone.now)
+
+    objects = ProbePeriodQuerySet.as_manager()
 
     class Meta:
         ordering: ClassVar = ["-since", "-id"]
