@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from gaia_site.cli import arguments_environments as environments
+from gaia_site.cli import arguments_layers as layers
 from gaia_site.cli.grammar import (
     PORT,
     SESSION,
@@ -32,6 +33,7 @@ def build_parser() -> Parser:
     environments.add_environments(verbs)
     environments.add_ports(verbs)
     environments.add_https(verbs)
+    layers.add_layers(verbs)
     _sessions(verbs)
     environments.add_backups(verbs)
     _operations(verbs)

@@ -75,12 +75,17 @@ def lines(found: dict[str, Any]) -> list[str]:
 def _environment(one: dict[str, Any]) -> Iterator[str]:
     yield f"{pictures.icon(one['verdict'])} {one['environment']:<28} {one['word'].lower()}"
     for each in one["findings"]:
-        yield from _wrapped(f"    {pictures.icon(each['verdict'])} ", each["what"])
-        yield from _wrapped("      ", each["meaning"])
-        if each["fix"]:
-            yield f"      {each['fix']}"  # never broken: it is to be copied
+        yield from finding_lines(each)
     for each in one["notes"]:
         yield from _wrapped("    · ", each["what"])
+
+
+def finding_lines(each: dict[str, Any], *, indent: str = "    ") -> Iterator[str]:
+    """What was found, what that means and what mends it."""
+    yield from _wrapped(f"{indent}{pictures.icon(each['verdict'])} ", each["what"])
+    yield from _wrapped(f"{indent}  ", each["meaning"])
+    if each["fix"]:
+        yield f"{indent}  {each['fix']}"  # never broken: it is to be copied
 
 
 def _wrapped(lead: str, text: str) -> list[str]:

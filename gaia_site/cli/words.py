@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_LISTED = {"ports", "https"}
+_LISTED = {"ports", "https", "layer"}
 _FLAGS = {"--group-status": "group-status", "--multi-env-status": "multi-env-status", "--watch": "watch"}
 
 
