@@ -28,6 +28,7 @@ urlpatterns = [
     path("api/", include("environments.api_git")),
     path("api/", include("environments.api_ports")),
     path("api/", include("environments.api_health")),
+    path("api/", include("environments.api_layers")),
     path("api/", include("processes.api")),
     path("api/", include("sessions.api")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from environments.actions import stage_services
 from environments.actions.layer_servers import shared_variables, stage_variables, usable_url
 from environments.drivers.stage_files import Layout, Report, ensure
 from environments.models import Environment, Layer, Stage
@@ -41,6 +42,10 @@ def layout(environment: Environment, stages: Sequence[Stage], layer: Layer, url:
 def furnish(environment: Environment) -> Report:
     """Write what follows from the rows into the checkout; what is in order there is left alone.
 
+    The next start of its stages follows from it, too, whoever starts them.
+
     Raises: as `environments.drivers.stage_files.ensure`.
     """
-    return ensure(Path(environment.path), layout_of(environment))
+    report = ensure(Path(environment.path), layout_of(environment))
+    stage_services.refresh(environment)
+    return report

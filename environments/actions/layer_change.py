@@ -27,6 +27,7 @@ from environments.actions.changing import PATIENCE_S, while_stopped
 from environments.actions.furnishing import furnish
 from environments.actions.layer_mcp import follow_mcp, mcp_of
 from environments.actions.layer_servers import database_name, mark, refuse_powerful, server_url
+from environments.actions.setup import requested_before
 from environments.drivers import postgres
 from environments.models import Environment, Layer, Stage
 from environments.overview import in_order
@@ -119,9 +120,11 @@ def request_layer(
 
     Raises: as `plan`; Conflict when a stage runs and `restart` was not said, or another operation is at it.
     """
-    found = plan(environment, layer)
-    if found.running and not restart:
-        raise _runs(environment, layer, found.running)
+    known = requested_before(idempotency_key)
+    if known is None:  # what the repeated request wants may not be possible any more, because it is under way
+        found = plan(environment, layer)
+        if found.running and not restart:
+            raise _runs(environment, layer, found.running)
     return request_operation(
         KIND,
         f"Layer {layer.name} for {environment.directory}",

@@ -11,7 +11,7 @@ from django.conf import settings
 
 from common.errors import GaiaError
 from common.files import file_lock
-from environments.actions import record
+from environments.actions import record, stage_services
 from environments.actions.salvages import describe
 from environments.actions.stages import notice_scripts
 from environments.drivers.checkout import inspect
@@ -51,6 +51,7 @@ def remove(environment: Environment) -> dict[str, Any]:
         failure = cannot_write(path, error) if isinstance(error, OSError) else error
         record.record_damaged(environment, f"it was not removed: {failure.what}")
         raise failure from error
+    stage_services.forget(environment)
     record.record_removed(environment, trash=trash, left=left)
     told = {"name": environment.directory, "trash": str(trash) if trash else None, "left": left}
     return {**told, "salvage": environment.salvage}
@@ -62,6 +63,7 @@ def _stages_ended(environment: Environment) -> Iterator[None]:
     with ExitStack() as locks:
         for stage in environment.stages.select_related("environment"):
             notice_scripts(stage)
+            stage_services.stop(stage)
             for process in Process.objects.active().filter(owner=stage.owner):
                 stop_process(process)
             lock = stage_paths(Path(environment.path), stage.name).lock

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from common.locks import lock_held
-from environments.actions import serving
+from environments.actions import serving, stage_services
 from environments.drivers.launching import StagePaths, stage_paths
 from environments.drivers.stage_env import says_yes
 from environments.models import Stage
@@ -26,13 +26,19 @@ def follow_journal(node: Node, stage: Stage) -> bool:
     paths = stage_paths(Path(stage.environment.path), stage.name)
     records = list(journal.records(paths.journal).values())
     newest = records[-1] if records else None
-    if newest is None or newest.pid is None or Process.objects.filter(token=newest.token).exists():
+    if newest is None or newest.pid is None:
+        return True
+    known = Process.objects.filter(token=newest.token).first()
+    if known is not None:
+        if newest.stop_asked and not known.active:
+            stage_services.stopped_by_script(stage)
         return True
     identity = liveness.identify(newest.pid) if lock_held(paths.lock) else None
     if identity is None and newest.code is None:
         return True  # it was killed with its shim before anybody saw it
     if identity is not None:
         _follow_https(stage, newest.pid)
+        stage_services.launched_by_script(stage)
     process = _record_start(node, stage, paths, newest.token, newest.pid, identity)
     if process is not None and newest.code is not None:
         record_exit(process, newest.code, ExitSource.JOURNAL, asked=newest.stop_asked)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from django.conf import settings
+
 from common.errors import Conflict, GaiaError, NotFound, Unavailable
+from common.files import file_lock
 from common.locks import lock_held
+from common.names import slugify
 from common.run import CommandFailed, run
-from environments.actions import layer_servers, serving
+from environments.actions import layer_servers, serving, stage_services
 from environments.actions.furnishing import furnish
 from environments.actions.scripts import follow_journal
 from environments.drivers.launching import StageStart, stage_paths, stage_start
@@ -17,7 +21,7 @@ from environments.overview import in_order
 from environments.states import ENVIRONMENT_ACTIVE, STAGE_NAMES, EnvironmentState
 from processes.actions.nodes import daemon_runs, ensure_node
 from processes.actions.ports import check_listening
-from processes.actions.processes import request_start, request_stop
+from processes.actions.processes import request_stop
 from processes.actions.stopping import stop_process
 from processes.actions.traces import trace
 from processes.drivers.logs import tail
@@ -26,6 +30,7 @@ from processes.reconcile import environment_of
 from processes.states import ProcessState
 
 _LAUNCH_TIMEOUT_S = 60.0
+_TURN_S = 30.0  # for one launch to be written down before the next one is looked at
 _SHOWN_LINES = 20
 # exit codes of launch.sh
 _SCRIPT_ERRORS: dict[int, type[GaiaError]] = {2: NotFound, 4: Conflict, 6: Unavailable}
@@ -66,24 +71,17 @@ def chosen_stages(environment: Environment, name: str | None) -> list[Stage]:
 
 
 def launch(stage: Stage) -> Process:
-    """Ask the daemon to start a stage, exactly as its `launch.sh` would.
+    """Ask the daemon to start a stage, exactly as its `launch.sh` would. Once it has been ready, it is kept up.
 
     Raises: Conflict when it runs already, its port is taken, or the environment is not ready; InvalidInput for a bad
     gaia.yaml.
     """
-    start = _checked_start(stage)
-    return request_start(
-        ensure_node(),
-        stage.owner,
-        start.argv,
-        title=stage.called,
-        cwd=start.cwd,
-        env=start.env,
-        log_file=start.log,
-        lock=start.lock,
-        journal=start.journal,
-        port=stage.port,
-    )
+    turn = settings.GAIA.home.locks / f"launch-{slugify(stage.owner)}.lock"
+    with file_lock(turn, timeout=_TURN_S, what=stage.called):
+        process = stage_services.start(stage, _checked_start(stage))
+    if process is None:
+        raise Unavailable(f"{stage.called} was not started", fix="Is the daemon well? Look at gaia status.")
+    return process
 
 
 def launch_by_script(stage: Stage) -> Process:
@@ -146,19 +144,20 @@ def bring_down(stage: Stage, *, timeout: float) -> bool:
     Returns: whether it ran. Raises: Unavailable when it does not end.
     """
     process = notice_scripts(stage)
+    kept = stop(stage)
     if process is None:
-        return False
+        return kept
     if not daemon_runs():
         stop_process(process)
+        stage_services.settle(stage)
         return True
-    request_stop(process)
     deadline = time.monotonic() + timeout + process.stop_grace
     while time.monotonic() < deadline:
-        process.refresh_from_db()
-        if not process.active:
+        live = _live(stage)
+        if live is None:
             return True
         time.sleep(0.05)
-    raise Unavailable(f"{process.called} is still {process.state}", fix="gaia env list shows when it changes.")
+    raise Unavailable(f"{stage.called} is still {live.state}", fix="gaia env list shows when it changes.")
 
 
 def bring_up(stage: Stage, *, timeout: float) -> Process:
@@ -177,9 +176,10 @@ def bring_up(stage: Stage, *, timeout: float) -> Process:
 
 
 def stop(stage: Stage) -> bool:
-    """Ask the daemon to stop a stage; False when it does not run."""
-    process = Process.objects.active().filter(owner=stage.owner).first()
-    return request_stop(process) if process else False
+    """Ask the daemon to stop a stage, and to leave it so; False when it does not run and is not about to."""
+    process = _live(stage)
+    kept = stage_services.stop(stage)
+    return (request_stop(process) or kept) if process else kept
 
 
 def log_file(stage: Stage) -> Path:
@@ -190,6 +190,10 @@ def log_file(stage: Stage) -> Path:
 def notice_scripts(stage: Stage) -> Process | None:
     """Take note of what the stage's scripts did; its newest live process, if any."""
     follow_journal(ensure_node(), stage)
+    return _live(stage)
+
+
+def _live(stage: Stage) -> Process | None:
     return Process.objects.active().filter(owner=stage.owner).first()
 
 
@@ -202,7 +206,7 @@ def _checked_start(stage: Stage) -> StageStart:
             fix="Repair it: gaia env setup.",
         )
     start = _start_as_recorded(stage)
-    live = Process.objects.active().filter(owner=stage.owner).first()
+    live = _live(stage)
     if live is not None or lock_held(start.lock):
         pid = f" (pid {live.pid})" if live and live.pid else ""
         raise Conflict(

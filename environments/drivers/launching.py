@@ -42,6 +42,8 @@ class StageStart:
     port: int
     health_path: str
     https: bool = False
+    shown: frozenset[str] = frozenset()
+    """Variables that anybody may see: those that GAIA sets, not what `.env.local` or a server's address says."""
 
 
 LAYER_VARIABLES = ("GAIA_LAYER", "DATABASE_ENGINE", "DATABASE_URL")
@@ -109,6 +111,7 @@ def stage_start(path: Path, stage: str) -> StageStart:
         port=port,
         health_path=variables["HEALTH_PATH"],
         https=https,
+        shown=frozenset(variables) - {"DATABASE_URL"},
     )
 
 
