@@ -28,6 +28,7 @@ def down(arguments: Namespace) -> int:
     from processes.actions.stopping import stop_process
     from processes.models import Process
     from processes.states import Origin
+    from services.actions.pausing import pause
     from sessions.actions.control import stop_everything
     from sessions.models import Session
 
@@ -40,6 +41,7 @@ def down(arguments: Namespace) -> int:
     elif not arguments.all:
         chosen = chosen.filter(origin=Origin.GAIA)
     processes = list(chosen)
+    pause(node, {process.owner for process in processes})
     with ThreadPoolExecutor(8) as pool:
         failures = [failure for failure in pool.map(_stop_one(stop_process), processes) if failure]
     fail_interrupted()

@@ -91,7 +91,7 @@ def _status() -> dict[str, Any]:
     from django.conf import settings
 
     from gaia_site import multi_env, platform
-    from gaia_site.node import JOBS, WEB
+    from gaia_site.parts import JOBS, WEB
     from processes.actions.harvest import is_alive
     from processes.models import Process
 

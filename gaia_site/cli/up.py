@@ -109,8 +109,7 @@ def _start(port: int | None) -> dict[str, Any]:
     """Daemon and console running and answering. Returns: url, username, token."""
     from django.conf import settings
 
-    from gaia_site import platform
-    from gaia_site.node import start_parts
+    from gaia_site import parts, platform
     from policy.actions import ensure_operator
     from processes.actions.nodes import ensure_node
 
@@ -118,7 +117,7 @@ def _start(port: int | None) -> dict[str, Any]:
     chosen = _choose_port(node, port)
     local = _local(chosen)
     if platform.daemon_runs():
-        start_parts(node, chosen)
+        parts.start(node)
     else:
         say("Starting GAIA …")
         platform.start_daemon(chosen)
@@ -170,7 +169,7 @@ def _is_of(web: Process | None, node: Node, daemon_pid: int | None) -> bool:
 
 
 def _newest_web(node: Node) -> Process | None:
-    from gaia_site.node import WEB
+    from gaia_site.parts import WEB
     from processes.models import Process
 
     return Process.objects.filter(node=node, owner=WEB).order_by("-id").first()
@@ -179,14 +178,9 @@ def _newest_web(node: Node) -> Process | None:
 def _local(port: int) -> str:
     from django.conf import settings
 
-    return f"http://{_local_host(settings.GAIA['server.host'])}:{port}"
+    from gaia_site.parts import local_host
 
-
-def _local_host(host: str) -> str:
-    """Where this machine reaches a console that listens on that address."""
-    if host in {"0.0.0.0", "::", "localhost"}:  # noqa: S104  compared, not bound
-        return "127.0.0.1"
-    return f"[{host}]" if ":" in host else host
+    return f"http://{local_host(settings.GAIA['server.host'])}:{port}"
 
 
 def _wait_until_ready(local: str) -> None:
@@ -195,7 +189,7 @@ def _wait_until_ready(local: str) -> None:
     Raises: Conflict naming who has its port; Unavailable with the end of its log.
     """
     from gaia_site import platform
-    from gaia_site.node import WEB
+    from gaia_site.parts import WEB
     from processes.actions.logs import read_end
     from processes.actions.nodes import ensure_node
     from processes.actions.ports import check_listening

@@ -19,12 +19,15 @@ import pytest
 
 from common.home import Home, gaia_home
 from events.models import Event
-from gaia_site.node import JOBS, WEB
+from gaia_site.parts import JOBS, WEB, local_host
 from processes.actions.operations import request_operation
 from processes.models import Node, Process
 from processes.states import OperationState, ProcessState
 from tests.installation import Gaia, until
 from tests.processes.operation_settings import KINDS
+
+
+_CLUSTER = 6  # its shim and parent, the sentinel, the worker, the monitor, the pusher
 
 
 def settled(gaia: Gaia) -> bool:
@@ -38,6 +41,7 @@ def test_up_and_down(gaia: Gaia) -> None:
     assert first["url"] == f"http://127.0.0.1:{gaia.port}"
     assert first["password"]
     until(lambda: settled(gaia))
+    until(lambda: len([one for one in gaia.processes() if one.role == "jobs"]) == _CLUSTER)
     pids = {one.pid for one in gaia.processes()}
     again = gaia.up()
     assert (again["password"], again["token"]) == (None, first["token"])
@@ -154,10 +158,16 @@ def test_killed_parts_come_back_and_leave_no_orphans(gaia: Gaia) -> None:
         before = {one.pid for one in gaia.processes() if one.token == victim.token}
         os.kill(victim.pid, signal.SIGKILL)
         until(lambda old=before: settled(gaia) and old.isdisjoint(one.pid for one in gaia.processes()))
-    ends = Event.objects.filter(subject__in=[WEB, JOBS]).exclude(kind__in=["process.requested", "process.started"])
-    assert [(event.subject, event.kind, event.data["code"]) for event in ends.order_by("id")] == [
+    of_both = Event.objects.filter(subject__in=[WEB, JOBS]).order_by("id")
+    ends = of_both.filter(kind__startswith="process.").exclude(kind__in=["process.requested", "process.started"])
+    assert [(event.subject, event.kind, event.data["code"]) for event in ends] == [
         (WEB, "process.exited", 137),
         (JOBS, "process.exited", 137),
+    ]
+    died = of_both.filter(kind="service.died")
+    assert [(event.subject, event.message.partition(";")[2]) for event in died] == [
+        (WEB, " it is started again"),
+        (JOBS, " it is started again"),
     ]
 
 
@@ -309,6 +319,4 @@ def test_the_daemon_that_cannot_begin_says_why(gaia: Gaia) -> None:
     ("host", "local"), [("127.0.0.1", "127.0.0.1"), ("localhost", "127.0.0.1"), ("::", "127.0.0.1"), ("::1", "[::1]")]
 )
 def test_where_this_machine_reaches_the_console(host: str, local: str) -> None:
-    from gaia_site.cli.up import _local_host
-
-    assert _local_host(host) == local
+    assert local_host(host) == local

@@ -15,6 +15,7 @@ from common.files import file_lock, write_atomic
 from common.home import gaia_home
 from events.actor import acting_as
 from gaia_site import node as wiring
+from gaia_site import parts
 from gaia_site.databases import fingerprint
 from gaia_site.schedules import ensure_schedules
 from processes.actions.nodes import ensure_node, node_name
@@ -50,6 +51,7 @@ class Command(BaseCommand):
         with acting_as(f"node:{node_name()}"):
             node = ensure_node()
             ensure_schedules()
+            parts.ensure(node)
         asyncio.run(Daemon(node, wiring.loops(node), wiring.keeper(node)).run())
         # Threads that wait for git, tmux or a process that is being ended need not be waited for: whatever they do
         # survives a kill -9, so it survives this, and the next daemon does the rest.
