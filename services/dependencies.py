@@ -6,7 +6,6 @@ each restart. What has started goes on running when a gate closes behind it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
@@ -16,6 +15,7 @@ from processes.actions.logs import read_on
 from processes.actions.traces import trace
 from processes.models import Process
 from processes.states import ProcessState
+from services.drivers.patterns import compile_pattern
 from services.models import Dependency, Service
 from services.states import Condition, Desired, ServiceState
 
@@ -141,7 +141,7 @@ class _LogLine:
     def __init__(self, process: Process, pattern: str) -> None:
         self._path = trace(process, process.log)
         self._offset = process.log_offset
-        self._pattern = re.compile(pattern)
+        self._pattern = compile_pattern(pattern)
         self._begun = ""  # a line whose end is not there yet
         self._found = False
 
@@ -155,5 +155,5 @@ class _LogLine:
             self._offset = after
             *lines, self._begun = (self._begun + text).split("\n")
             self._begun = self._begun[-_LONGEST_LINE:]
-            self._found = any(self._pattern.search(line[:_LONGEST_LINE]) for line in lines)
-        return self._found or bool(self._begun and self._pattern.search(self._begun))
+            self._found = any(map(self._pattern.is_in, lines))
+        return self._found or bool(self._begun and self._pattern.is_in(self._begun))

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from django.utils import timezone
+
 from common.redaction import MASK, mask_url
 from processes.actions.logs import read_on
 from processes.actions.traces import trace
@@ -30,10 +32,11 @@ class Death:
     def told(self, end: End) -> dict[str, Any]:
         """All of it with how it ended, as data of the event and of the service's row."""
         return {
+            "at": timezone.now().isoformat(),
             "cause": end.cause,
             "code": end.code,
             "signal": end.signal,
-            "how": end.how,
+            "text": end.how,
             "lived_s": round(end.lived_s, 3),
             "lines": self.lines,
             "memory": self.memory,

@@ -85,13 +85,16 @@ def _request(service: Service) -> Process:
         journal=Path(service.journal) if service.journal else None,
         port=service.port,
         stop_grace=service.stop_grace,
+        limits=service.limits,
+        user=service.user,
     )
 
 
 def environment(service: Service) -> dict[str, str]:
     """The variables a service is started with: its own, its secrets and, unless it sets one, its PORT."""
     port = {"PORT": str(service.port)} if service.port is not None else {}
-    return port | {name: str(value) for name, value in (service.env | service.secrets).items()}
+    own = service.env | service.secrets
+    return port | {name: str(value) for name, value in own.items() if value is not None}
 
 
 def hold(service: Service, why: str, *, fields: Mapping[str, Any] | None = None) -> bool:

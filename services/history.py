@@ -1,0 +1,79 @@
+"""How a service was: what it used, what its probes said, what happened to it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import Max, QuerySet
+from django.utils import timezone
+
+from events.models import Event
+from processes.models import Sample
+from services.models import ProbePeriod, Service
+
+KEPT = timedelta(days=30)
+"""How long the periods of probes are kept."""
+
+_MOST_PERIODS = 2_000
+_MOST_POINTS = 600
+_REMOVED_AT_ONCE = 1_000
+
+
+def metrics(service: Service, span_s: float) -> dict[str, Any]:
+    """What it used of CPU and memory.
+
+    Args:
+        span_s: how many seconds back.
+
+    Returns: `{seconds, points}`: the length of the periods, and of each
+    `[begin (seconds since 1970), CPU in percent of one core, the most of it, memory in bytes, the most of it]`,
+    oldest first. The periods are the shortest that reach back so far in a number that can be drawn.
+    """
+    since = timezone.now() - timedelta(seconds=span_s)
+    rows = Sample.objects.filter(node=service.node_id, owner=service.owner, at__gte=since)
+    seconds = _resolution(service, span_s)
+    found = rows.filter(seconds=seconds).order_by("at")
+    values = found.values_list("at", "cpu", "cpu_most", "memory", "memory_most")
+    return {
+        "seconds": seconds,
+        "points": [[at.timestamp(), cpu, most, memory, memory_most] for at, cpu, most, memory, memory_most in values],
+    }
+
+
+def _resolution(service: Service, span_s: float) -> int:
+    """Length of the periods that are shown: the shortest one that is kept for so long, or the longest there is."""
+    lengths = Sample.objects.filter(node=service.node_id, owner=service.owner).values("seconds")
+    known = sorted(lengths.annotate(last=Max("at")).values_list("seconds", flat=True))
+    fitting = [seconds for seconds in known if span_s / seconds <= _MOST_POINTS]
+    return min(fitting) if fitting else max(known, default=0)
+
+
+def health_history(service: Service) -> list[dict[str, Any]]:
+    """What its probes said, newest first: `{probe, purpose, ok, answer, took_ms, checks, since, checked_at}`."""
+    rows = service.probe_periods.order_by("-since", "-id")[:_MOST_PERIODS]
+    return [
+        {
+            "probe": row.probe,
+            "purpose": row.purpose,
+            "ok": row.ok,
+            "answer": row.answer,
+            "took_ms": round(row.took_ms, 1),
+            "checks": row.checks,
+            "since": row.since.isoformat(),
+            "checked_at": row.checked_at.isoformat(),
+        }
+        for row in rows
+    ]
+
+
+def events_of(service: Service) -> QuerySet[Event]:
+    """What happened to it, newest first: its own events and those of its processes."""
+    return Event.objects.filter(subject=service.owner).order_by("-id")
+
+
+def forget_old() -> int:
+    """Remove what probes said longer ago than `KEPT`; the newest word of each is kept. How many periods it were."""
+    old = ProbePeriod.objects.over(timezone.now() - KEPT).values_list("pk", flat=True)[:_REMOVED_AT_ONCE]
+    removed, _ = ProbePeriod.objects.filter(pk__in=list(old)).delete()
+    return removed

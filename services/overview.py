@@ -1,0 +1,167 @@
+"""How services are, as every door shows it; the number of queries does not depend on how many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from django.db.models import Max
+from django.utils import timezone
+
+from processes.actions.traces import trace
+from processes.limits import WARN_AT, Limits, kept_by
+from processes.models import Process, Sample
+from processes.states import ProcessState
+from services.dependencies import Gate, Gates
+from services.models import Dependency, ProbePeriod, Service
+
+_RECENT = timedelta(minutes=2)
+_MEGABYTE = 1 << 20
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the overviews of some services are made of."""
+
+    processes: dict[str, Process]
+    samples: dict[str, Sample]
+    periods: dict[int, dict[str, ProbePeriod]]
+    gates: dict[int, list[Gate]]
+    dependents: dict[int, list[str]]
+    now: datetime
+
+
+def services_overview(services: Iterable[Service] | None = None) -> list[dict[str, Any]]:
+    """All services, or these, by name; each as `service_overview` has it."""
+    rows = list(services) if services is not None else list(Service.objects.select_related("node").order_by("name"))
+    known = _look(rows)
+    return [_told(service, known) for service in rows]
+
+
+def service_overview(service: Service) -> dict[str, Any]:
+    """How one is.
+
+    Returns: id, name, title, kind, owner, state, since, problem, desired, pid, port, restarts, failures,
+    next_start_at, last_death, uptime_s, cpu (percent of one core), memory (bytes), probes, limits, depends_on,
+    dependents. Times are ISO 8601. What is not known is None.
+    """
+    return _told(service, _look([service]))
+
+
+def _look(services: Sequence[Service]) -> _Known:
+    owners = [service.owner for service in services]
+    keys = [service.pk for service in services]
+    dependents: dict[int, list[str]] = {}
+    for on, name in Dependency.objects.filter(on__in=keys).order_by("service__name").values_list("on", "service__name"):
+        dependents.setdefault(on, []).append(name)
+    now = timezone.now()
+    return _Known(
+        processes=Process.objects.newest_by_owner(owners),
+        samples=_newest_samples(owners, now),
+        periods=ProbePeriod.objects.newest(keys),
+        gates=Gates().of_many(services),
+        dependents=dependents,
+        now=now,
+    )
+
+
+def _newest_samples(owners: Sequence[str], now: datetime) -> dict[str, Sample]:
+    recent = Sample.objects.filter(owner__in=owners, at__gte=now - _RECENT)
+    newest = recent.values("owner").annotate(newest=Max("id")).values("newest")
+    return {sample.owner: sample for sample in Sample.objects.filter(id__in=newest)}
+
+
+def _told(service: Service, known: _Known) -> dict[str, Any]:
+    newest = known.processes.get(service.owner)
+    live = newest if newest is not None and newest.active else None
+    sample = known.samples.get(service.owner) if live is not None else None
+    uptime = _uptime(live, known.now)
+    return {
+        "id": service.pk,
+        "name": service.name,
+        "title": service.title,
+        "kind": service.kind,
+        "owner": service.owner,
+        "state": service.state,
+        "since": service.state_since.isoformat(),
+        "problem": service.problem,
+        "desired": service.desired,
+        "pid": live.pid if live is not None else None,
+        "port": service.port,
+        "restarts": service.restarts,
+        "failures": service.failures,
+        "next_start_at": service.next_start_at and service.next_start_at.isoformat(),
+        "last_death": service.last_death or None,
+        "uptime_s": uptime,
+        "cpu": sample and round(sample.cpu, 1),
+        "memory": sample and sample.memory,
+        "probes": [_probe(each, known.periods.get(service.pk, {}), live) for each in service.probes],
+        "limits": _limits(service, live, sample, uptime, known.now),
+        "depends_on": [
+            {"name": gate.on.name, "condition": gate.condition, "pattern": gate.pattern, "met": gate.met}
+            for gate in known.gates[service.pk]
+        ],
+        "dependents": known.dependents.get(service.pk, []),
+    }
+
+
+def _uptime(live: Process | None, now: datetime) -> float | None:
+    if live is None or live.started_at is None or live.state != ProcessState.RUNNING:
+        return None
+    return round(max(0.0, (now - live.started_at).total_seconds()), 1)
+
+
+def _probe(probe: dict[str, Any], periods: dict[str, ProbePeriod], live: Process | None) -> dict[str, Any]:
+    """Its last answer about what runs now; what it said of an earlier start says nothing of this one."""
+    period = periods.get(probe["name"])
+    begun = live.started_at if live is not None else None
+    known = period if period is not None and begun is not None and period.checked_at >= begun else None
+    return {
+        "name": probe["name"],
+        "purpose": probe["purpose"],
+        "kind": probe["kind"],
+        "ok": known.ok if known is not None else None,
+        "answer": known.answer if known is not None else "",
+        "took_ms": round(known.took_ms, 1) if known is not None else None,
+        "checked_at": known.checked_at.isoformat() if known is not None else None,
+    }
+
+
+def _limits(
+    service: Service, live: Process | None, sample: Sample | None, uptime: float | None, now: datetime
+) -> list[dict[str, Any]]:
+    """Each limit by its name in `processes.limits`, with what is used of it, in the same unit."""
+    limits = Limits.parse(live.limits if live is not None else service.limits)
+    if not limits:
+        return []
+    used: dict[str, float | None] = {
+        "memory_mb": round(sample.memory_most / _MEGABYTE, 1) if sample is not None else None,
+        "cpu_percent": round(sample.cpu, 1) if sample is not None else None,
+        "run_time_s": uptime,
+        "quiet_s": _quiet(live, uptime, now) if limits.quiet_s is not None else None,
+    }
+    keepers = kept_by(limits) | (live.enforcement if live is not None else {})
+    return [
+        {
+            "name": name,
+            "limit": limit,
+            "used": used.get(name),
+            "kept_by": keepers.get(name, ""),
+            "warning": (used.get(name) or 0.0) >= WARN_AT * limit,
+        }
+        for name, limit in limits.as_dict().items()
+    ]
+
+
+def _quiet(live: Process | None, uptime: float | None, now: datetime) -> float | None:
+    """Seconds since what runs has written something."""
+    if live is None or uptime is None:
+        return None
+    try:
+        written = Path(trace(live, live.log)).stat().st_mtime
+    except OSError:
+        return uptime
+    return round(max(0.0, min(uptime, now.timestamp() - written)), 1)

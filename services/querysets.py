@@ -1,0 +1,41 @@
+"""Named queries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from django.db import models
+from django.db.models import Q
+
+from services.states import ServiceState
+
+if TYPE_CHECKING:
+    from services.models import ProbePeriod, Service  # noqa: F401  named in the strings below
+
+
+class ServiceQuerySet(models.QuerySet["Service"]):
+    def failing(self) -> ServiceQuerySet:
+        """Those that do not stay up, so that somebody has to look at them."""
+        return self.filter(Q(state=ServiceState.FAILED) | Q(alarmed_at__isnull=False)).exclude(
+            state__in=(ServiceState.STOPPED, ServiceState.COMPLETED)
+        )
+
+
+class ProbePeriodQuerySet(models.QuerySet["ProbePeriod"]):
+    def newest(self, services: Iterable[int]) -> dict[int, dict[str, Any]]:
+        """The newest period of each probe, by id of the service and name of the probe; in one query."""
+        rows = self.filter(service__in=list(services))
+        newest = rows.values("service", "probe").annotate(newest=models.Max("id")).values("newest")
+        found: dict[int, dict[str, Any]] = {}
+        for period in self.filter(id__in=newest):
+            found.setdefault(period.service_id, {})[period.probe] = period
+        return found
+
+    def over(self, before: datetime) -> ProbePeriodQuerySet:
+        """Periods that ended before a time and are not their probe's newest."""
+        later = self.model.objects.filter(
+            service=models.OuterRef("service"), probe=models.OuterRef("probe"), id__gt=models.OuterRef("id")
+        )
+        return self.filter(models.Exists(later), checked_at__lt=before)
