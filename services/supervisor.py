@@ -356,7 +356,8 @@ class Supervisor:
         then = ends.following(service, end, self._now(), self._uniform)
         fields = dict(then.fields)
         if then.died:
-            fields["last_death"] = death.told(end) | fields.get("last_death", {}) | {"attempt": process.attempt}
+            known = {"attempt": process.attempt, "at": (process.ended_at or self._now()).isoformat()}
+            fields["last_death"] = death.told(end) | fields.get("last_death", {}) | known
         with log.atomic():
             if then.died and then.kind != "died":
                 self._tell_death(service, end, fields["last_death"])
