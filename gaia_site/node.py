@@ -9,6 +9,8 @@ from gaia_site.systemd import Announcer
 from processes.daemon import Loop
 from processes.models import Node
 from processes.rotation import Rotation
+from services.actions.registry import Export
+from services.history import forget_old
 from services.states import ServiceState
 from services.supervisor import Supervisor
 from sessions import reconcile as sessions
@@ -23,6 +25,8 @@ def loops(node: Node) -> list[Loop]:
         Loop("stages", 1.0, lambda: environments.look_at_stages(node)),
         Loop("git", 5.0, environments.look_at_git),
         Loop("logs", 10.0, Rotation(node).turn),
+        Loop("registry of services", 5.0, Export().turn),
+        Loop("history of probes", 3600.0, forget_old),
         Loop("notifications", 1.0, Notifier().turn),
     ]
     announcer = Announcer(lambda: _is_up(node), lambda: parts.status_line(parts.rows(node)))
