@@ -117,4 +117,5 @@ class Fleet:
 
     def told(self) -> str:
         """Everything, for whoever wants to know what happened."""
-        return json.dumps({path.name: path.read_text() for path in sorted(self.directory.glob("*.*ed"))}, indent=1)
+        notes = [path for path in sorted(self.directory.iterdir()) if path.suffix in (".began", ".ended", ".twice")]
+        return json.dumps({path.name: path.read_text() for path in notes}, indent=1)

@@ -1,0 +1,255 @@
+"""kill -9 of whatever there is while services and commands come and go (invariants 2 to 5).
+
+Services, what they have started, their shims, commands and theirs, the console, the jobs and the daemon are killed in
+random order, in bursts, while somebody starts, stops and restarts services and asks for new commands all the time. 50
+kills in every run; `GAIA_CHAOS_KILLS=500` for a night. `CHAOS_SEED` repeats the choices, never the moments.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from django.db import connection
+
+from common.errors import GaiaError
+from events import log
+from events.actor import acting_as
+from events.models import Event
+from processes.actions.nodes import daemon_runs
+from processes.models import Process
+from processes.states import PROCESS_ACTIVE, PROCESS_TERMINAL, ProcessState
+from services.actions import running as services
+from services.models import Service
+from services.states import ServiceState
+from tests.chaos.conftest import ADOPTED_S, KILLS
+from tests.chaos.fleet import Fleet
+from tests.installation import Gaia, until
+
+NAMES = [f"s{number}" for number in range(12)]
+DECK = {
+    "service": 15, "service child": 6, "service shim": 8, "command": 4, "command shim": 4,
+    "daemon": 5, "web": 2, "jobs": 2, "web shim": 2, "jobs shim": 2,
+}  # fmt: skip
+"""What fifty kills are made of."""
+ENDS = ("process.exited", "process.stopped", "process.lost", "process.not_started")
+
+pytestmark = pytest.mark.chaos
+
+
+class Load:
+    """Somebody who wants something new of services and commands all the time, and remembers what was promised."""
+
+    def __init__(self, fleet: Fleet, dice: random.Random) -> None:
+        self.fleet = fleet
+        self.dice = dice
+        self.noted: list[int] = []
+        self.commands: dict[str, int] = {}
+        self.failure: BaseException | None = None
+        self._over = threading.Event()
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        thread = threading.Thread(target=self._work)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            thread.join()
+        if self.failure is not None:
+            raise self.failure
+
+    def _work(self) -> None:
+        try:
+            with acting_as("user:tester"):
+                while not self._over.wait(self.dice.uniform(0.02, 0.2)):
+                    self._act()
+        except BaseException as error:
+            self.failure = error
+        finally:
+            connection.close()
+
+    def _act(self) -> None:
+        self.dice.choice(
+            (self._note, self._command, self._command, self._start, self._start, self._stop, self._restart)
+        )()
+
+    def _note(self) -> None:
+        number = len(self.noted)
+        with log.atomic():
+            log.emit("test.noted", subject="test/noted", message=f"Number {number}", number=number)
+        self.noted.append(number)  # it was acknowledged, so it may never be lost
+
+    def _command(self) -> None:
+        name, code = f"c{len(self.commands)}", self.dice.randrange(100)
+        self.commands[name] = code
+        self.fleet.command(name, code, seconds=round(self.dice.uniform(0, 0.5), 2))
+
+    def _start(self) -> None:
+        """All that are down, as an operator does who sees them in a crash loop."""
+        services.start_all(Service.objects.filter(name__in=NAMES).exclude(state=ServiceState.RUNNING))
+
+    def _stop(self) -> None:
+        services.stop(services.find_service(self.dice.choice(NAMES)), graceful=self.dice.random() < 0.7)
+
+    def _restart(self) -> None:
+        with suppress(GaiaError):  # it changes all the time
+            services.restart(services.find_service(self.dice.choice(NAMES)), graceful=self.dice.random() < 0.7)
+
+
+class Storm:
+    """Who is killed, and what must be true whoever it was."""
+
+    def __init__(self, gaia: Gaia, fleet: Fleet, load: Load, dice: random.Random) -> None:
+        self.gaia = gaia
+        self.fleet = fleet
+        self.load = load
+        self.dice = dice
+        self.kills: Counter[str] = Counter()
+        self.touched: set[str] = set()  # commands that were killed, or what watches them
+        self.terminal: dict[int, Any] = {}
+        self.events: set[int] = set()
+
+    # -- killing
+
+    def blow(self, times: int) -> None:
+        """So many kills, in bursts; a dead daemon is started again after each."""
+        deck: list[str] = []
+        while (left := times - sum(self.kills.values())) > 0:
+            for _ in range(min(left, self.dice.randint(1, 6))):
+                if not deck:
+                    deck = [kind for kind, count in DECK.items() for _ in range(count)]
+                    self.dice.shuffle(deck)
+                self.kill(deck.pop())
+                time.sleep(self.dice.uniform(0, 0.1))
+            self.revive()
+            self.check()
+
+    def kill(self, kind: str) -> None:
+        """One process of this kind; when there is none, as soon as there is one again."""
+        while not (victims := self.victims(kind)):
+            self.revive()
+            time.sleep(0.05)
+        pid, name = self.dice.choice(victims)
+        if kind.startswith("command"):
+            self.touched.add(name)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            self.kills[kind] += 1
+
+    def victims(self, kind: str) -> list[tuple[int, str]]:
+        """Pids, and whose they are."""
+        if kind == "service":
+            return [(pid, name) for name in NAMES for pid in self.fleet.alive(name)]
+        if kind == "service child":
+            return [(each.pid, name) for pid, name in self.victims("service") for each in children(pid)]
+        if kind in ("service shim", "command shim"):
+            owner = "service/" if kind == "service shim" else "test/"
+            live = Process.objects.filter(state=ProcessState.RUNNING, owner__startswith=owner)
+            return [(pid, owner.removeprefix("test/")) for owner, pid in live.values_list("owner", "pid")]
+        if kind == "command":
+            return [(pid, name) for name in list(self.load.commands)[-8:] for pid in self.fleet.alive(name)]
+        role, _, shim = kind.partition(" ")
+        role = "node" if role == "daemon" else role
+        return [(one.pid, kind) for one in self.gaia.processes() if one.role == role and one.shim == bool(shim)]
+
+    def revive(self) -> None:
+        """`gaia up`, if the daemon is dead; within 5 s it has adopted what runs."""
+        if daemon_runs():
+            return
+        newest = Event.objects.latest("id").pk
+        self.gaia.up()
+        until(lambda: Event.objects.filter(kind="node.adopted", id__gt=newest).exists(), ADOPTED_S)
+
+    # -- looking
+
+    def check(self) -> None:
+        """What is true at any moment: nobody twice, nothing lost, and what has ended stays as it ended."""
+        assert self.fleet.twice() == {}, self.fleet.told()
+        assert set(self.fleet.tokens().values()) <= {1}, "an attempt ran twice"
+        ended = Process.objects.filter(state__in=PROCESS_TERMINAL)
+        now = {row[0]: row[1:] for row in ended.values_list("pk", "state", "exit_code", "exit_source", "ended_at")}
+        assert {pk: now.get(pk) for pk in self.terminal} == self.terminal, "a terminal state changed"
+        self.terminal = now
+        ids = set(Event.objects.values_list("id", flat=True))
+        assert self.events <= ids, "an event was lost"
+        self.events = ids
+
+    def settle(self) -> None:
+        """Everything is up once more; nothing is there that should not be."""
+        self.revive()
+        with suppress(AssertionError):
+            until(self.gaia.whole, 10)
+        if not self.gaia.whole():  # its next try may be a minute away, and an operator does not wait for that
+            self.gaia.up()
+        until(self.all_run)
+        until(lambda: not Process.objects.filter(owner__startswith="test/", state__in=PROCESS_ACTIVE).exists())
+        until(self.gaia.whole, 30)
+        self.check()
+
+    def all_run(self) -> bool:
+        with acting_as("user:tester"):
+            services.start_all(Service.objects.filter(name__in=NAMES).exclude(state=ServiceState.RUNNING))
+        up = Service.objects.filter(name__in=NAMES, state=ServiceState.RUNNING).count() == len(NAMES)
+        return up and all(len(self.fleet.alive(name)) == 1 for name in NAMES)
+
+    def check_commands(self) -> None:
+        """Those that nobody killed have ended with their true codes, each of them run once."""
+        for name, code in self.load.commands.items():
+            row = Process.objects.get(owner=f"test/{name}")
+            if name not in self.touched:
+                assert (row.state, row.exit_code) == (ProcessState.EXITED, code), f"{name}: {row.state} {row.problem}"
+                assert self.fleet.ended(name) == {row.token: code}
+
+    def check_events(self) -> None:
+        """Each attempt has ended once, and everything that was acknowledged is there."""
+        told = Counter(
+            (subject, data["attempt"])
+            for subject, data in Event.objects.filter(kind__in=ENDS).values_list("subject", "data")
+        )
+        rows = Process.objects.filter(state__in=PROCESS_TERMINAL).values_list("owner", "attempt")
+        assert told == Counter(rows)
+        noted = Event.objects.filter(kind="test.noted").order_by("id").values_list("data", flat=True)
+        assert [data["number"] for data in noted] == self.load.noted
+        tokens = set(Process.objects.values_list("token", flat=True))
+        assert set(self.fleet.tokens()) <= tokens, "somebody runs whom no row knows"
+
+
+def children(pid: int) -> list[psutil.Process]:
+    with suppress(psutil.Error):
+        return psutil.Process(pid).children(recursive=True)
+    return []
+
+
+@pytest.mark.timeout(120 + 4 * KILLS)
+def test_kill_services(gaia: Gaia, tmp_path: Path) -> None:
+    seed = os.environ.get("CHAOS_SEED") or str(random.SystemRandom().randrange(10**6))
+    print(f"CHAOS_SEED={seed}")
+    dice = random.Random(seed)
+    gaia.up()
+    fleet = Fleet(tmp_path / "fleet")
+    fleet.start(fleet.register(NAMES, stop_grace=1))
+    load = Load(fleet, random.Random(seed))
+    storm = Storm(gaia, fleet, load, dice)
+    with load():
+        storm.blow(KILLS)
+    storm.settle()
+    storm.check_commands()
+    storm.check_events()
+    print(dict(storm.kills), len(load.commands), "commands,", len(load.noted), "notes")
+    assert min(storm.kills[kind] for kind in DECK) > 0
+    gaia("down", "--all")
+    until(lambda: not gaia.processes())
+    assert not any(fleet.alive(name) for name in NAMES)
+    assert not Process.objects.exclude(state__in=PROCESS_TERMINAL).exists()
