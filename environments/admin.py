@@ -13,7 +13,7 @@ from unfold.decorators import display
 
 from common.errors import GaiaError, InvalidInput
 from common.looks import look_of
-from environments import admin_backups, admin_ports  # noqa: F401  register their pages
+from environments import admin_backups, admin_layers, admin_ports  # noqa: F401  register their pages
 from environments.actions import setup, stages
 from environments.admin_git import GitPages, git_context
 from environments.admin_health import attach_health, health_context

@@ -85,6 +85,7 @@ UNFOLD: dict[str, Any] = {
                     _item("Jobs", "event_repeat", "django_q_schedule", "j"),
                     _item("Destinations", "campaign", "events_destination", "w"),
                     _item("Processes", "memory", "processes_process", "r"),
+                    _item("Layers", "layers", "environments_layer", "k"),
                     _item("Ports", "settings_ethernet", "processes_portlease", "l"),
                     _item("People", "person", "policy_user", "u"),
                     _item("Tokens", "key", "policy_token", "t"),
