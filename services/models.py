@@ -139,3 +139,19 @@ class ProbePeriod(models.Model):
 
     def __str__(self) -> str:
         return f"{self.service} {self.probe}: {'ok' if self.ok else 'bad'}"
+
+
+class ServiceRequest(models.Model):
+    """A request with an idempotency key: repeated, it does nothing. Kept for a day."""
+
+    key = models.CharField(max_length=100, unique=True)
+    actor = models.CharField(max_length=150)
+    digest = models.CharField(max_length=64, help_text="Keyed digest of the request, which may hold secrets")
+    done = models.BooleanField(default=False)
+    created_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+
+    def __str__(self) -> str:
+        return self.key
