@@ -32,6 +32,7 @@ from django_q.signing import SignedPackage
 
 from common.home import gaia_home
 from gaia_site.log_filters import CANARY
+from processes.drivers.shim import TOKEN_VARIABLE
 
 EVERY_S = 4.0
 """Seconds between two looks."""
@@ -143,6 +144,11 @@ def at_work() -> bool:
         except BlockingIOError:
             return True
     return False
+
+
+def is_only_queue() -> bool:
+    """Whether the daemon has started this process: then its predecessor and all of its workers have been ended."""
+    return TOKEN_VARIABLE in os.environ
 
 
 def take_back() -> int:

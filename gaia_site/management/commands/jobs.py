@@ -7,7 +7,6 @@ from django.db import connections
 from django_q.management.commands import qcluster
 
 from gaia_site import canary
-from processes.drivers.shim import TOKEN_VARIABLE
 
 
 class Command(qcluster.Command):
@@ -19,7 +18,7 @@ class Command(qcluster.Command):
         # child leaves the group; they stay in the session, by which they are found when they have to be swept.
         os.register_at_fork(after_in_child=os.setpgrp)
         canary.tell_of_work()
-        if TOKEN_VARIABLE in os.environ:  # the only queue of this node: its predecessor has been ended for good
+        if canary.is_only_queue():
             canary.take_back()
             connections.close_all()  # the queue forks, and a connection is good for one process
         super().handle(*args, **options)
