@@ -26,7 +26,7 @@ from processes.actions.stopping import stop_process
 from processes.actions.traces import trace
 from processes.drivers.logs import tail
 from processes.models import Process
-from processes.reconcile import environment_of
+from processes.starting import environment_of
 from processes.states import ProcessState
 
 _LAUNCH_TIMEOUT_S = 60.0
