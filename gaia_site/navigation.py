@@ -21,6 +21,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("Reset environments…", "restart_alt", "admin:environments_backup_reset"),
     ("Start sessions…", "play_circle", "admin:gaia_sessions_session_start"),
     ("Stop sessions…", "stop_circle", "admin:gaia_sessions_session_stop_fleet"),
+    ("Register a service…", "add_task", "admin:services_service_register"),
     ("Add a destination…", "campaign", "admin:events_destination_new"),
     ("Issue a token…", "vpn_key", "admin:policy_token_issue"),
 )
@@ -62,6 +63,7 @@ UNFOLD: dict[str, Any] = {
                     _item("Health", "monitor_heart", "environments_health", "y", "health"),
                     _item("Backups", "settings_backup_restore", "environments_backup", "b"),
                     _item("Sessions", "terminal", "gaia_sessions_session", "s", "sessions"),
+                    _item("Services", "deployed_code", "services_service", "v", "services"),
                     _item("Nodes", "dns", "processes_node", "n"),
                 ],
             },

@@ -203,6 +203,9 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "BackupStateEnum": "environments.states.BackupState",
         "HealthVerdictEnum": "environments.states.Verdict",
+        "ServiceStateEnum": "services.states.ServiceState",
+        "ServiceKindEnum": "services.states.ServiceKind",
+        "ProbeKindEnum": "services.states.ProbeKind",
         "EngineEnum": "environments.states.Engine",
         "McpSetEnum": "environments.states.McpSet",
         "NeedEnum": "environments.states.Need",

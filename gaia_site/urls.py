@@ -30,6 +30,7 @@ urlpatterns = [
     path("api/", include("environments.api_health")),
     path("api/", include("environments.api_layers")),
     path("api/", include("processes.api")),
+    path("api/", include("services.api")),
     path("api/", include("sessions.api")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     # split: its script comes in a request of its own, inline the content security policy would stop it

@@ -6,6 +6,7 @@ import argparse
 
 from gaia_site.cli import arguments_environments as environments
 from gaia_site.cli import arguments_layers as layers
+from gaia_site.cli import arguments_services as services
 from gaia_site.cli.grammar import (
     PORT,
     SESSION,
@@ -35,6 +36,7 @@ def build_parser() -> Parser:
     environments.add_https(verbs)
     layers.add_layers(verbs)
     _sessions(verbs)
+    services.add_services(verbs)
     environments.add_backups(verbs)
     _operations(verbs)
     _notify(verbs)

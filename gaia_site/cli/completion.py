@@ -15,6 +15,10 @@ _gaia_sessions() {
 _gaia_environments() {
     "$1" multi-env-status --json 2>/dev/null | tr '{,' '\\n\\n' | sed -n 's/^ *"directory": "\\(.*\\)".*/\\1/p'
 }
+_gaia_services() {
+    "$1" service list --json 2>/dev/null | tr '{,' '\\n\\n' |
+        awk -F'"' '/^ *"id":/ { one = 1; next } one && /^ *"name":/ { print $4 } { one = 0 }'
+}
 _gaia_is_verb() {
     case $1 in
     @VERBS@) return 0 ;;

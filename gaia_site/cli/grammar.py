@@ -91,7 +91,7 @@ def number(what: str, lowest: float, highest: float, kind: type[int] | type[floa
 
 STAGES = ("dev", "qa", "staging")
 PORT = number("a port", 1, 65535)
-SESSION, ENVIRONMENT = "sessions", "environments"  # whose names complete a word: see `completion`
+SESSION, ENVIRONMENT, SERVICE = "sessions", "environments", "services"  # whose names complete a word: see `completion`
 
 
 def add_verb(verbs: Verbs[Parser], name: str, run: str, text: str, *, json: bool = True) -> Parser:

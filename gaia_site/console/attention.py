@@ -14,10 +14,12 @@ from environments.health_overview import not_well
 from environments.overview import environments_overview
 from environments.states import Verdict
 from processes.models import Operation
+from services.models import Service
+from services.states import ServiceKind
 from sessions.models import Session
 from sessions.states import SessionState
 
-_LOOKS = {"ended": "exited", "unhealthy": "failed", "with warnings": "warning"}
+_LOOKS = {"ended": "exited", "not staying up": "crash_loop", "unhealthy": "failed", "with warnings": "warning"}
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Item:
 class Attention:
     """Counted when first asked for, once per request."""
 
-    live_on = "session. process. environment. operation."
+    live_on = "session. process. environment. operation. service."
 
     @cached_property
     def environments(self) -> list[dict[str, Any]]:
@@ -51,6 +53,7 @@ class Attention:
             ),
             "health": len(self._not_well),
             "operations": self._failed_operations,
+            "services": len(self._failing_services),
         }
 
     @cached_property
@@ -63,11 +66,13 @@ class Attention:
         verdicts = [verdict for pk, verdict in self._not_well.items() if pk not in listed]
         unhealthy = verdicts.count(Verdict.FAILED)
         warnings = len(verdicts) - unhealthy
+        own = sum(kind != ServiceKind.STAGE for kind in self._failing_services)
         found = [
             _item("damaged", damaged, "environment", "damaged", "admin:environments_environment_changelist"),
             _item("stages", stages, "stage", "failed", "admin:environments_environment_changelist"),
             _item("unhealthy", unhealthy, "environment", "unhealthy", "admin:environments_health_changelist"),
             _item("warnings", warnings, "environment", "with warnings", "admin:environments_health_changelist"),
+            _item("services", own, "service", "not staying up", "admin:services_service_changelist"),
             _item("operations", self._failed_operations, "operation", "failed", "admin:processes_operation_changelist"),
             _item("sessions", self._ended_sessions, "session", "ended", "admin:gaia_sessions_session_changelist"),
         ]
@@ -86,6 +91,11 @@ class Attention:
     def _not_well(self) -> dict[int, str]:
         """Verdicts of the last look, by environment, where they were not healthy."""
         return not_well()
+
+    @cached_property
+    def _failing_services(self) -> list[str]:
+        """The kinds of those that do not stay up."""
+        return list(Service.objects.failing().values_list("kind", flat=True))
 
     @cached_property
     def _failed_operations(self) -> int:

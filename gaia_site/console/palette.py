@@ -1,4 +1,4 @@
-"""What Ctrl-K finds: sessions, environments, projects, operations, by name."""
+"""What Ctrl-K finds: sessions, environments, services, projects, operations, by name."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from environments.models import Environment
 from environments.states import ENVIRONMENT_ACTIVE
 from processes.models import Operation
 from projects.models import Project
+from services.models import Service
 from sessions.models import Session
 
 _EACH = 8
 _ICONS: dict[type[Model], str] = {
     Session: "terminal",
     Environment: "account_tree",
+    Service: "deployed_code",
     Project: "folder_code",
     Operation: "pending_actions",
 }
@@ -31,7 +33,7 @@ def palette(request: HttpRequest) -> JsonResponse:
 
 
 def find(words: list[str]) -> list[dict[str, str]]:
-    """What has every word in its name; four queries."""
+    """What has every word in its name; five queries."""
     environments = Environment.objects.filter(state__in=ENVIRONMENT_ACTIVE).order_by("project__name", "number")
     return [
         *(
@@ -41,6 +43,10 @@ def find(words: list[str]) -> list[dict[str, str]]:
         *(
             _result(one, one.directory, f"environment · {look_of(one.state).word}")
             for one in _named(environments, "path", words)
+        ),
+        *(
+            _result(one, one.name, f"service · {look_of(one.state).word}")
+            for one in _named(Service.objects.order_by("name"), "name", words)
         ),
         *(_result(one, one.name, "project") for one in _named(Project.objects.all(), "name", words)),
         *(

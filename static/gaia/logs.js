@@ -1,10 +1,12 @@
 // A log that follows: `<section data-log="ADDRESS">`. Read by offset once a second while one looks, with search, levels
-// and a pause. ADDRESS answers `?lines=N` and `?offset=N` with {text, next_offset}.
+// and a pause. ADDRESS answers `?lines=N` and `?offset=N` with {text, next_offset, unfinished}: whole lines, and what
+// there is of one whose end has not come yet.
 
 const EVERY_MS = 1000;
 const FIRST_LINES = 400;
 const KEPT_LINES = 5000;
 const PIECES = 8; // read in one go of a log that floods; after that its end is shown
+const FULL_PIECE = 32_768; // bytes; one that is shorter was the end
 const NEAR_END = 24; // pixels
 
 const ESCAPES = /\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))/g;
@@ -33,7 +35,7 @@ class Log {
     this.search = section.querySelector("input");
     this.pauser = section.querySelector("[data-log-pause]");
     this.lines = []; // {text, level}
-    this.open = ""; // a line whose end has not come yet
+    this.open = ""; // the line whose end has not come yet
     this.level = "all";
     this.offset = null;
     this.reading = false;
@@ -90,18 +92,16 @@ class Log {
 
   async readOn() {
     for (let piece = 0; piece < PIECES; piece += 1) {
-      const first = this.offset === null;
-      const { text, next_offset: next } = await this.fetch(first ? `lines=${FIRST_LINES}` : `offset=${this.offset}`);
       const before = this.offset;
-      this.offset = next;
-      if (before !== null && next < before) this.clear(); // it was begun anew
-      if (text) this.append(text);
-      this.place.dataset.read = String(next);
-      if (first || !text || next - before < 32_768) return;
+      const read = await this.fetch(before === null ? `lines=${FIRST_LINES}` : `offset=${before}`);
+      this.offset = read.next_offset;
+      if (before !== null && this.offset < before) this.clear(); // it was begun anew
+      this.append(read.text, read.unfinished);
+      this.place.dataset.read = String(this.offset);
+      if (before === null || this.offset - before < FULL_PIECE) return;
     }
     this.offset = null; // it writes faster than one reads: go on at its end
-    this.append(this.open ? "\n" : "");
-    this.append("… more was written than can be shown; the log's file has it all …\n");
+    this.append("… more was written than can be shown; the log's file has it all …\n", "");
   }
 
   async fetch(query) {
@@ -116,30 +116,29 @@ class Log {
     this.place.replaceChildren();
   }
 
-  append(text) {
-    const parts = (this.open + text.replace(ESCAPES, "")).split("\n");
-    const had = this.open !== "";
-    this.open = parts.pop();
-    const level = () => this.lines.at(-1)?.level || "";
+  append(text, unfinished) {
     const fresh = [];
-    for (const part of parts) {
-      const line = { text: part.slice(part.lastIndexOf("\r", part.length - 2) + 1), level: levelOf(part, level()) };
+    for (const part of text ? text.replace(/\n$/, "").replace(ESCAPES, "").split("\n") : []) {
+      const line = { text: lastState(part), level: levelOf(part, this.lines.at(-1)?.level) };
       this.lines.push(line);
       fresh.push(line);
     }
     if (this.lines.length > KEPT_LINES) this.lines.splice(0, this.lines.length - KEPT_LINES);
-    this.draw(fresh, had);
+    const open = lastState(unfinished.replace(ESCAPES, ""));
+    if (!fresh.length && open === this.open) return this.tell();
+    this.open = open;
+    this.draw(fresh);
   }
 
   /** Add lines to what is shown; one who reads at the end stays there, one who has scrolled up is left alone. */
-  draw(fresh, hadOpen) {
+  draw(fresh) {
     const atEnd = this.place.scrollHeight - this.place.scrollTop - this.place.clientHeight < NEAR_END;
-    if (hadOpen) this.place.querySelector(".log-open")?.remove();
+    this.place.querySelector(".log-open")?.remove();
     this.place.append(...fresh.filter((line) => this.shows(line)).map((line) => this.element(line)));
-    if (this.open && this.shows({ text: this.open, level: levelOf(this.open) })) {
-      const element = this.element({ text: this.open, level: levelOf(this.open) });
-      element.classList.add("log-open");
-      this.place.append(element);
+    const open = { text: this.open, level: levelOf(this.open, this.lines.at(-1)?.level) };
+    if (this.open && this.shows(open)) {
+      this.place.append(this.element(open));
+      this.place.lastElementChild.classList.add("log-open");
     }
     while (this.place.childElementCount > KEPT_LINES) this.place.firstElementChild.remove();
     if (atEnd) this.place.scrollTop = this.place.scrollHeight;
@@ -148,7 +147,7 @@ class Log {
 
   redraw() {
     this.place.replaceChildren();
-    this.draw(this.lines, false);
+    this.draw(this.lines);
     this.place.scrollTop = this.place.scrollHeight;
   }
 
@@ -175,6 +174,9 @@ class Log {
     this.place.dataset.empty = all && narrowed ? "No line fits." : "Nothing was written yet.";
   }
 }
+
+/** A line as a terminal would leave it: what a progress bar wrote over is gone. */
+const lastState = (line) => line.slice(line.lastIndexOf("\r", line.length - 2) + 1).replace(/\r$/, "");
 
 function mark(element, text, words) {
   const lower = text.toLowerCase();

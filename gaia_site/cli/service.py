@@ -1,0 +1,391 @@
+"""`gaia service …`: what should stay up."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from common.errors import InvalidInput, NotFound, Unavailable
+from gaia_site.cli import service_pictures as pictures
+from gaia_site.cli.ground import called_from, confirm, ready, say
+from gaia_site.cli.pictures import icon, wrapped
+
+if TYPE_CHECKING:
+    from services.models import Service
+    from services.spec import ServiceSpec
+
+_SPANS = {"1h": 3600, "24h": 86_400, "7d": 604_800}
+
+
+def list_(arguments: Namespace) -> int:
+    """Services with their state and figures. Returns: the exit code."""
+    ready()
+    from services.models import Service
+    from services.overview import services_overview
+
+    chosen = Service.objects.order_by("name")
+    if arguments.kind:
+        chosen = chosen.filter(kind=arguments.kind)
+    if arguments.needs_you:
+        chosen = chosen.failing()
+    services = services_overview(list(chosen))
+    if arguments.json:
+        _print(services)
+        return 0
+    print(pictures.service_list(services))
+    if services:
+        _tell_if_down()
+    return 0
+
+
+def show(arguments: Namespace) -> int:
+    """One service, all there is to say. Returns: the exit code."""
+    ready()
+    from services.actions.registry import definition_of
+    from services.actions.running import find_service
+    from services.overview import service_overview
+
+    service = find_service(arguments.name)
+    one = service_overview(service)
+    if arguments.json:
+        _print({**one, "definition": definition_of(service)})
+        return 0
+    print(pictures.service_page(one))
+    _last_words(service)
+    _tell_if_down()
+    return 0
+
+
+def _last_words(service: Service) -> None:
+    from services.console.page import death_of
+
+    death = death_of(service)
+    if death is None:
+        return
+    print(f"  last death   {death['text']}" + (f", {pictures.ago(death['at'])}" if death["at"] else ""))
+    if service.state not in {"running", "stopped"}:
+        for line in death["lines"].splitlines():
+            print(f"    {line}")
+
+
+def register(arguments: Namespace) -> int:
+    """Make a service known; with --start have it run, too. Returns: the exit code."""
+    ready()
+    from services.actions import definitions
+    from services.actions.running import start as start_service
+
+    if arguments.start:
+        _need_daemon()
+    spec = _spec(arguments)
+    known = _known(spec.name) if arguments.replace else None
+    service = definitions.redefine(known, spec) if known else definitions.register(spec)
+    if not arguments.json:
+        print(f"Service {service.name} is {'changed' if known else 'registered'}.")
+    if not arguments.start:
+        if arguments.json:
+            _print(_described([service])[0])
+        else:
+            print(f"  Start it: gaia service start {service.name}")
+        return 0
+    start_service(service)
+    return _after([service], arguments, "up", one=True)
+
+
+def _known(name: str) -> Service | None:
+    from services.models import Service
+
+    return Service.objects.filter(name=name).first()
+
+
+def _spec(arguments: Namespace) -> ServiceSpec:
+    """The definition in a file, or made of options. Raises: InvalidInput."""
+    from services.spec import parse_spec
+
+    if arguments.name is None:
+        if len(arguments.file) != 1:
+            raise InvalidInput(
+                "it was not said what to register",
+                meaning="Nothing was done.",
+                fix="Name a JSON file, - for standard input, or say --name NAME -- COMMAND.",
+            )
+        return parse_spec(_read_json(arguments.file[0]))
+    if not arguments.file:
+        raise InvalidInput("there is no command", fix=f"Say it behind --: --name {arguments.name} -- COMMAND.")
+    given: dict[str, Any] = {
+        "name": arguments.name,
+        "command": arguments.file,
+        "cwd": str(called_from() / Path(arguments.cwd).expanduser()),
+        "env": _variables(arguments.env, "--env"),
+        "secrets": _secrets(arguments.secret),
+        "depends_on": arguments.depends_on,
+        **({"port": arguments.port} if arguments.port else {}),
+        **({"restart": arguments.restart} if arguments.restart else {}),
+        **({"limits": {"memory_mb": arguments.memory}} if arguments.memory else {}),
+    }
+    if arguments.health:
+        given["health_check"] = _health_check(arguments.health)
+    return parse_spec(given)
+
+
+def _health_check(text: str) -> dict[str, str]:
+    """`http://…` or `/path` asks by HTTP; `tcp`, or `HOST:PORT`, connects."""
+    if text.startswith(("http://", "https://", "/")):
+        return {"type": "http", "endpoint": text}
+    return {"type": "tcp"} if text == "tcp" else {"type": "tcp", "endpoint": text}
+
+
+def _variables(pairs: Iterable[str], option: str) -> dict[str, str]:
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise InvalidInput(f"{option} {name!r} has no value", fix=f"Write it like {option} NAME=VALUE.")
+        found[name] = value
+    return found
+
+
+def _secrets(names: Iterable[str]) -> dict[str, str]:
+    """Read one line of standard input each: on a command line every user of the machine could see them."""
+    found = {}
+    for name in names:
+        if "=" in name:
+            raise InvalidInput(
+                "a secret's value does not belong on a command line",
+                meaning="Every user of this machine could see it there, and the shell's history keeps it.",
+                fix=f"Say --secret {name.partition('=')[0]}, and its value on standard input.",
+            )
+        if sys.stdin.isatty():
+            import getpass
+
+            found[name] = getpass.getpass(f"{name}: ")
+        else:
+            found[name] = sys.stdin.readline().rstrip("\n")
+        if not found[name]:
+            raise InvalidInput(f"there is no value for {name}", fix="One line of standard input for each --secret.")
+    return found
+
+
+def _read_json(file: str) -> Any:
+    from services.console.forms import load
+
+    if file == "-":
+        return load(sys.stdin.read())
+    path = called_from() / Path(file).expanduser()
+    try:
+        return load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise NotFound(f"there is no file {path}", fix="Name a JSON file, or - for standard input.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path} cannot be read: {error}", fix="Name a text file with JSON.") from error
+
+
+def unregister(arguments: Namespace) -> int:
+    """Forget services. Returns: the exit code."""
+    ready()
+    from services.actions import definitions
+    from services.actions.running import find_service
+
+    chosen = [find_service(name) for name in arguments.names]
+    names = [service.name for service in chosen]
+    confirm(f"Forget {', '.join(names)}: definition, secrets and history? What runs is stopped.", yes=arguments.yes)
+    for service in chosen:
+        definitions.unregister(service)
+    _print({"unregistered": names}) if arguments.json else print(f"Unregistered: {', '.join(names)}")
+    return 0
+
+
+def start(arguments: Namespace) -> int:
+    """Have services up, and wait until they are ready. Returns: the exit code."""
+    chosen = _chosen(arguments)
+    from services.actions.running import start_all
+
+    start_all(chosen)
+    return _after(chosen, arguments, "up")
+
+
+def stop(arguments: Namespace) -> int:
+    """Have services down, and wait until they are. Returns: the exit code."""
+    chosen = _chosen(arguments)
+    from services.actions.running import stop_all
+
+    stop_all(chosen, graceful=not arguments.now)
+    return _after(chosen, arguments, "down")
+
+
+def restart(arguments: Namespace) -> int:
+    """End services and start them again. Returns: the exit code."""
+    chosen = _chosen(arguments)
+    from services.actions.running import restart_all
+
+    restart_all(chosen, graceful=not arguments.now)
+    return _after(chosen, arguments, "up")
+
+
+def _chosen(arguments: Namespace) -> list[Service]:
+    ready()
+    from services.actions.running import find_service
+
+    chosen = [find_service(name) for name in dict.fromkeys(arguments.names)]
+    _need_daemon()
+    return chosen
+
+
+def _need_daemon() -> None:
+    from gaia_site import platform
+
+    if not platform.daemon_runs():
+        raise Unavailable(
+            "GAIA is down",
+            meaning="Its daemon starts and stops services, so nothing was done. What runs goes on running.",
+            fix="Start it: gaia up --detach. Services that should be up are started by that, too.",
+        )
+
+
+def _tell_if_down() -> None:
+    from gaia_site import platform
+
+    if not platform.daemon_runs():
+        say("GAIA is down: this is how it was when it last looked. Start it: gaia up --detach")
+
+
+def _after(chosen: list[Service], arguments: Namespace, wanted: str, *, one: bool = False) -> int:
+    """Wait unless told not to, and say what became of it. Returns: the exit code."""
+    from gaia_site.cli.service_waiting import wait
+
+    if not arguments.no_wait:
+        wait(chosen, wanted, timeout=arguments.timeout)
+    described = _described(chosen)
+    if arguments.json:
+        _print(described[0] if one else described)
+    elif arguments.no_wait:
+        print("\n".join(f"Service {each['name']}: {pictures.word(each['state'])}" for each in described))
+    else:
+        print(pictures.service_list(described).partition("\n\n")[0])
+    return 0
+
+
+def _described(chosen: list[Service]) -> list[dict[str, Any]]:
+    from services.models import Service
+    from services.overview import services_overview
+
+    by_id = {service.pk: service for service in Service.objects.filter(pk__in=[each.pk for each in chosen])}
+    return services_overview([by_id[each.pk] for each in chosen])
+
+
+def logs(arguments: Namespace) -> int:
+    """What a service has written; with -f go on until Ctrl-C. Returns: the exit code."""
+    ready()
+    from services.actions.running import find_service
+    from services.logs import read_end
+
+    service = find_service(arguments.name)
+    read = read_end(service, arguments.lines)
+    if arguments.json and not arguments.follow:
+        _print(read)
+        return 0
+    if arguments.follow:
+        from gaia_site.cli.service_waiting import follow_log
+
+        return follow_log(service, read, as_json=arguments.json)
+    sys.stdout.write(read["text"] + (f"{read['unfinished']}\n" if read["unfinished"] else ""))
+    return 0
+
+
+def health(arguments: Namespace) -> int:
+    """A service's probes, now and before. Returns: 0 when it is ready, 1 when not."""
+    ready()
+    from services import history
+    from services.actions.running import find_service
+    from services.overview import service_overview
+
+    service = find_service(arguments.name)
+    one = service_overview(service)
+    periods = history.health_history(service)
+    if arguments.json:
+        _print({"state": one["state"], "problem": one["problem"], "probes": one["probes"], "history": periods})
+    else:
+        print(f"{icon(one['state'])} {service.name}: {pictures.word(one['state'])}")
+        print("\n".join(pictures.probe_lines(one["probes"]) or ["  It has no probes."]))
+        for period in [each for each in periods if not each["ok"]][:10]:
+            until = pictures.clock(period["checked_at"])
+            print(f"  was bad      {period['probe']}, {pictures.clock(period['since'])} to {until}: {period['answer']}")
+    return 0 if one["state"] in {"running", "completed"} else 1
+
+
+def metrics(arguments: Namespace) -> int:
+    """CPU and memory over time. Returns: the exit code."""
+    ready()
+    from services import history
+    from services.actions.running import find_service
+
+    service = find_service(arguments.name)
+    data = {"span": arguments.span, **history.metrics(service, _SPANS[arguments.span])}
+    _print(data) if arguments.json else print(pictures.figures(data))
+    return 0
+
+
+def events(arguments: Namespace) -> int:
+    """What happened to a service, oldest first. Returns: the exit code."""
+    ready()
+    from events.models import Event
+    from services.actions.running import find_service
+
+    service = find_service(arguments.name)
+    shown = list(reversed(Event.objects.filter(subject=service.owner)[: arguments.limit]))
+    if arguments.json:
+        _print([event.as_dict() for event in shown])
+        return 0
+    for event in shown:
+        print(f"{event.at.astimezone():%Y-%m-%d %H:%M:%S}  {event.actor:<20} {event.message}")
+    return 0
+
+
+def import_(arguments: Namespace) -> int:
+    """Register and redefine what a registry has. Returns: the exit code."""
+    ready()
+    from services.actions.registry import import_definitions
+
+    done = import_definitions(_read_json(arguments.file), dry_run=arguments.dry_run).as_dict()
+    if arguments.json:
+        _print(done)
+        return 0
+    for verb in ("registered", "redefined", "unchanged"):
+        if done[verb]:
+            print("\n".join(wrapped(f"{verb:<11} ", ", ".join(done[verb]))))
+    if not any(done[verb] for verb in ("registered", "redefined", "unchanged")):
+        print("There is no service in it.")
+    for name, secrets in done["missing_secrets"].items():
+        say(f"{name} has no value for {', '.join(secrets)} yet: gaia service register FILE --replace")
+    if done["outdated"]:
+        say(f"As it was defined before until it is restarted: {', '.join(done['outdated'])}")
+    if arguments.dry_run:
+        print("Nothing was done (--dry-run).")
+    return 0
+
+
+def export(arguments: Namespace) -> int:
+    """All definitions as JSON, without the values of secrets. Returns: the exit code."""
+    ready()
+    from common.files import write_atomic
+    from services.actions.registry import registry
+
+    text = json.dumps(registry(), indent=2, ensure_ascii=False, default=str) + "\n"
+    if arguments.file is None or arguments.file == "-":
+        sys.stdout.write(text)
+        return 0
+    path = called_from() / Path(arguments.file).expanduser()
+    write_atomic(path, text)
+    _print({"path": str(path)}) if arguments.json else print(f"{path} has them.")
+    return 0
+
+
+def _print(data: Any) -> None:
+    print(json.dumps(data, default=_plain))
+
+
+def _plain(value: Any) -> str:
+    return str(value.isoformat()) if hasattr(value, "isoformat") else str(value)
