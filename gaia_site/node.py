@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import functools
+
 from environments import reconcile as environments
 from events.notifications.notifier import Notifier
-from gaia_site import parts
+from gaia_site import canary_probe, parts
 from gaia_site.systemd import Announcer
 from processes.daemon import Loop
 from processes.models import Node
 from processes.rotation import Rotation
 from services.actions.registry import Export
+from services.asking import KINDS
 from services.history import forget_old
-from services.states import ServiceState
+from services.probing import Prober
+from services.states import ProbeKind, ServiceState
 from services.supervisor import Supervisor
 from sessions import reconcile as sessions
 from sessions.others import Lookout
 
 
-def loops(node: Node) -> list[Loop]:
+def prober(node: Node) -> Prober:
+    """Who asks services how they are; the job queue is asked by a canary."""
+    return Prober(node, kinds={**KINDS, ProbeKind.CANARY: canary.question})
+
+
+def loops(node: Node, prober: Prober) -> list[Loop]:
     """Everything the daemon repeats, each in a thread of its own."""
     found = [
+        Loop("probes", 1.0, prober.turn, on_change=True),
         Loop("sessions", 1.0, sessions.look),
         Loop("sessions of others", 1.5, Lookout().look),
         Loop("stages", 1.0, lambda: environments.look_at_stages(node)),
         Loop("git", 5.0, environments.look_at_git),
+        Loop("probes", 1.0, prober(node).turn, on_change=True),
         Loop("logs", 10.0, Rotation(node).turn),
         Loop("registry of services", 5.0, Export().turn),
         Loop("history of probes", 3600.0, forget_old),
@@ -35,7 +46,13 @@ def loops(node: Node) -> list[Loop]:
 
 def keeper(node: Node) -> Supervisor:
     """Who keeps services up; works in the thread of the processes' reconciler."""
-    return Supervisor(node)
+    return Supervisor(node, health=prober(node).health)
+
+
+@functools.cache
+def prober(node: Node) -> Prober:
+    """Who asks services how they are; one for whoever has it ask and whoever hears the answers."""
+    return Prober(node, kinds={**KINDS, ProbeKind.CANARY: canary_probe.kind})
 
 
 def _is_up(node: Node) -> bool:
