@@ -38,6 +38,8 @@ EVERY_S = 4.0
 """Seconds between two looks."""
 LOOKS = 3
 """So many in a row see nothing come back before the queue counts as stuck."""
+LOOKS_AT_START = 15
+"""So many before the first one has come back: Python alone takes its time on a busy machine."""
 _MOST_OUT = LOOKS  # one may be lost with the process that had it in hand; the next one is not
 _SLACK_S = 15.0  # django-q2 ends a job that takes too long a few seconds after its time
 

@@ -21,15 +21,9 @@ from sessions import reconcile as sessions
 from sessions.others import Lookout
 
 
-def prober(node: Node) -> Prober:
-    """Who asks services how they are; the job queue is asked by a canary."""
-    return Prober(node, kinds={**KINDS, ProbeKind.CANARY: canary.question})
-
-
-def loops(node: Node, prober: Prober) -> list[Loop]:
+def loops(node: Node) -> list[Loop]:
     """Everything the daemon repeats, each in a thread of its own."""
     found = [
-        Loop("probes", 1.0, prober.turn, on_change=True),
         Loop("sessions", 1.0, sessions.look),
         Loop("sessions of others", 1.5, Lookout().look),
         Loop("stages", 1.0, lambda: environments.look_at_stages(node)),

@@ -43,21 +43,23 @@ def definitions(port: int | None = None) -> dict[str, ServiceSpec]:
         "port": chosen,
         "env": {"GAIA_ROLE": "web"},
         # generous: a console that is only slow is not made faster by a restart, which ends everybody's streams
-        "probes": _probes("http", endpoint=f"http://{local_host(config['server.host'])}:{chosen}/health",
-                          interval=10, timeout=10, retries=6),
+        "probes": [
+            {"type": "http", "endpoint": f"http://{local_host(config['server.host'])}:{chosen}/health",
+             "purpose": purpose, "interval": 10, "timeout": 10, "retries": 6}
+            for purpose in ("startup", "liveness")
+        ],
     }  # fmt: skip
     jobs = {
         "name": "gaia-jobs",
         "title": "the job queue",
         "command": [sys.executable, str(settings.BASE_DIR / "manage.py"), "jobs"],
         "env": {"GAIA_ROLE": "jobs"},
-        "probes": _probes("canary", interval=canary.EVERY_S, timeout=10, retries=canary.LOOKS),
+        "probes": [
+            {"type": "canary", "purpose": purpose, "interval": canary.EVERY_S, "timeout": 10, "retries": looks}
+            for purpose, looks in (("startup", canary.LOOKS_AT_START), ("liveness", canary.LOOKS))
+        ],
     }
     return {WEB: parse_spec({**common, **web}), JOBS: parse_spec({**common, **jobs})}
-
-
-def _probes(kind: str, **how: object) -> list[dict[str, object]]:
-    return [{"type": kind, "purpose": purpose, **how} for purpose in ("startup", "liveness")]
 
 
 def ensure(node: Node, port: int | None = None) -> list[Service]:

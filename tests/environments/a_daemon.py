@@ -17,7 +17,7 @@ def main() -> None:
     with file_lock(gaia_home().run / "node.lock", timeout=5, what="this node"):
         with acting_as("node:test"):
             node = ensure_node()
-        loops = [loop for loop in wiring.loops(node) if loop.name not in ("platform", "sessions")]
+        loops = [loop for loop in wiring.loops(node) if loop.name != "sessions"]
         asyncio.run(Daemon(node, loops, wiring.keeper(node)).run())
 
 
