@@ -41,7 +41,7 @@ def register(spec: ServiceSpec, *, start: bool = False, place: Place | None = No
     rows.check_kind(spec, place)
     rows.check_new(spec, node, owner)
     rows.check_dependencies([spec])
-    if spec.port is not None:
+    if spec.port is not None and rows.leases_port(spec.kind):
         rows.check_port(node, owner, spec.port)
     try:
         with log.atomic():
@@ -71,7 +71,7 @@ def redefine(service: Service, spec: ServiceSpec, *, place: Place | None = None)
     if spec.kind != service.kind:
         rows.check_kind(spec, place)
     rows.check_dependencies([spec])
-    if spec.port is not None and spec.port != service.port:
+    if spec.port is not None and spec.port != service.port and rows.leases_port(spec.kind):
         rows.check_port(service.node, service.owner, spec.port)
     with log.atomic():
         service.refresh_from_db()
@@ -98,7 +98,8 @@ def unregister(service: Service) -> None:
         _check_unneeded(service)
         if Process.objects.active().filter(node=service.node, owner=service.owner).exists():
             raise Conflict(f"{service.called} has just been started again", fix="Stop it and try again.")
-        release_ports(service.owner)
+        if rows.leases_port(service.kind):
+            release_ports(service.owner)
         log.emit("service.unregistered", subject=service.owner, message=f"{service.sentence} was unregistered")
         Service.objects.filter(pk=service.pk).delete()
 

@@ -121,6 +121,11 @@ def check_rings(changed: Mapping[str, list[str]]) -> None:
     check_acyclic(wanted | dict(changed))
 
 
+def leases_port(kind: str) -> bool:
+    """Whether the port belongs to the definition. A stage has it from its environment, the console from the settings."""
+    return kind not in (ServiceKind.STAGE, ServiceKind.PLATFORM)
+
+
 def check_port(node: Node, owner: str, port: int) -> None:
     """Raise Conflict naming who has the port: by a lease, or by listening there. Opens sockets."""
     lease = PortLease.objects.filter(node=node, port=port).exclude(owner=owner).first()
@@ -148,7 +153,7 @@ def write_new(spec: ServiceSpec, node: Node, place: Place) -> Service:
     owner = place.owner or f"{OWNER}{spec.name}"
     service = Service(node=node, name=spec.name, owner=owner, **_columns(spec, place, {}))
     service.save(force_insert=True)
-    if spec.port is not None:
+    if spec.port is not None and leases_port(spec.kind):
         lease_ports(node, {owner: spec.port})
     log.emit("service.registered", subject=owner, message=f"{service.sentence} was registered")
     return service
@@ -162,7 +167,7 @@ def write_changes(service: Service, spec: ServiceSpec, place: Place) -> list[str
         return []
     if edges:
         write_edges(service, spec)
-    if "port" in changed:
+    if "port" in changed and leases_port(spec.kind):
         _move_port(service, spec.port)
     Service.objects.filter(pk=service.pk).update(**changed, revision=service.revision + 1, ever_ready=False)
     names = sorted([*changed, *(["depends_on"] if edges else [])])
