@@ -12,6 +12,7 @@ import os
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -69,6 +70,7 @@ class Daemon:
         self._stopped = asyncio.Event()
         self._ending = threading.Event()
         self._wakers: list[asyncio.Event] = []
+        self._exits: deque[tuple[int, int | None, str]] = deque()
         self._processes_thread = ThreadPoolExecutor(1, thread_name_prefix="processes")
         self._aside = ThreadPoolExecutor(_ASIDE_THREADS, thread_name_prefix="aside")
 
@@ -154,9 +156,18 @@ class Daemon:
         """Called in the processes thread: the watcher belongs to the loop's thread."""
 
         def on_exit(ended: Exit) -> None:
-            self._submit(lambda: self._reconciler.ended(process_id, ended.code, ended.source))
+            self._exits.append((process_id, ended.code, ended.source))
+            self._submit(self._tell_exits)
 
         self._loop.call_soon_threadsafe(self._watcher.watch, identity, on_exit)
+
+    def _tell_exits(self) -> None:
+        """In the processes thread. Those that ended while it was busy are told of together."""
+        told = []
+        while self._exits:
+            told.append(self._exits.popleft())
+        if told:
+            self._reconciler.some_ended(told)
 
     def _do_aside(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
         def run() -> None:

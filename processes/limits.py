@@ -49,7 +49,8 @@ class Limits:
         if unknown:
             known = ", ".join(field.name for field in fields(cls))
             raise InvalidInput(f"there is no limit {unknown[0]!r}", fix=f"The limits are {known}.", field=unknown[0])
-        return cls(**{name: _READERS[name](name, value) for name, value in given.items() if value is not None})
+        read: dict[str, Any] = {name: _READERS[name](name, value) for name, value in given.items() if value is not None}
+        return cls(**read)
 
     def as_dict(self) -> dict[str, float | int]:
         """Those that are set, as a row keeps them."""

@@ -7,10 +7,10 @@ one database thread; whatever has to be waited for is done aside, by threads tha
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,12 +27,12 @@ from processes.actions import processes as actions
 from processes.actions.harvest import Found, identity_of
 from processes.actions.traces import check_traces
 from processes.drivers import ports, spawn, stop
-from processes.drivers.account import account
 from processes.drivers.liveness import Identity
 from processes.drivers.spawn import Spawned
-from processes.limits import Limits
+from processes.drivers.stops import Stops
 from processes.models import Node, Operation, Process
-from processes.states import PROCESS_ACTIVE, EnvironmentBase, ExitSource, ProcessState
+from processes.starting import spec_of
+from processes.states import PROCESS_ACTIVE, ExitSource, ProcessState
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +40,8 @@ logger = logging.getLogger(__name__)
 FORESEEN = (GaiaError, OSError, DatabaseError, InterfaceError)
 
 Aside = Callable[[Callable[[], Any], Callable[[Any], None]], None]
+Write = Callable[[], Any]
 
-_LOGIN_VARIABLES = ("HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "TZ", "TMPDIR", "TERM", "SSH_AUTH_SOCK")
 _UNCLEAR_S = 2.0  # a shim shows its token once it has been executed, some microseconds after the fork
 _OPERATIONS_EVERY_S = 2.0
 _LONGEST_DELAY_S = 60.0
@@ -101,6 +101,9 @@ class ProcessReconciler:
         self._put_off: dict[int, tuple[float, float]] = {}  # how long, until when
         self._operations_at = 0.0
         self._adopted = False
+        self._stops: Stops[int] = Stops()
+        self._stops_run = False
+        self._stopping: dict[int, tuple[Process, int | None]] = {}  # and how many it had left running
 
     def rows(self) -> QuerySet[Process]:
         """The live rows of this node."""
@@ -110,9 +113,12 @@ class ProcessReconciler:
         """Look at every live row once. A row that cannot be dealt with does not keep the others from their turn."""
         rows = list(self.rows())
         left_by_predecessor = [] if self._adopted else [process for process in rows if process.pid is not None]
-        for process in rows:
-            if process.pk not in self._busy and self._clock() >= self._put_off.get(process.pk, (0.0, 0.0))[1]:
+        due = [row for row in rows if row.pk not in self._busy and self._clock() >= self._put_off_until(row)]
+        unwanted = [row for row in due if row.stop_requested_at is not None and row.pid is not None]
+        for process in due:
+            if process not in unwanted:
                 self._try(process, self._look_at)
+        self._together(unwanted, self._stop)
         if not self._adopted:
             self._adopted = True
             self._tell_adoption(left_by_predecessor)
@@ -133,15 +139,32 @@ class ProcessReconciler:
             code: its exit code (negative: killed by that signal); None when neither waiting nor the kernel told.
             source: an `ExitSource`, where the code is known from.
         """
-        self._watched.discard(process_id)
-        self._ends[process_id] = (code, source)  # kept until it is written down: nobody can ask for it a second time
-        if process_id in self._busy:
-            return  # it is being stopped, and whoever does that writes the end down
-        process = Process.objects.filter(pk=process_id, state__in=PROCESS_ACTIVE).first()
-        if process is not None:
-            self._try(process, self._harvest)
-        else:
+        self.some_ended([(process_id, code, source)])
+
+    def some_ended(self, ends: Sequence[tuple[int, int | None, str]]) -> None:
+        """`ended` for those that ended at the same time: with one look at what they left running."""
+        for process_id, code, source in ends:
+            self._watched.discard(process_id)
+            self._ends[process_id] = (code, source)  # kept until it is written down: nobody can ask for it again
+        # of one that is being stopped, whoever does that writes the end down
+        free = [process_id for process_id, _, _ in ends if process_id not in self._busy]
+        found = list(Process.objects.filter(pk__in=free, state__in=PROCESS_ACTIVE)) if free else []
+        self._together(found, self._harvest)
+        for process_id in set(free) - {process.pk for process in found}:
             self._forget(process_id)
+
+    def _put_off_until(self, process: Process) -> float:
+        return self._put_off.get(process.pk, (0.0, 0.0))[1]
+
+    def _together(self, processes: Sequence[Process], deal: Callable[..., None]) -> None:
+        """Deal with several at once; one by one if that fails, so that none keeps the others from it."""
+        if len(processes) > 1:
+            with suppress(Exception):
+                deal(*processes)
+                return
+        for process in processes:
+            if process.pk not in self._busy:
+                self._try(process, deal)
 
     def _try(self, process: Process, deal: Callable[[Process], None]) -> None:
         """Deal with one row; after a failure its next turn comes later and later."""
@@ -159,8 +182,6 @@ class ProcessReconciler:
     def _look_at(self, process: Process) -> None:
         if process.state == ProcessState.STARTING and process.pid is None:
             self._begin(process)
-        elif process.stop_requested_at is not None:
-            self._stop(process)
         elif process.pk not in self._watched:
             self._adopt(process)
 
@@ -181,7 +202,7 @@ class ProcessReconciler:
             return
         elif process.stop_requested_at is not None:
             problem = "it was stopped before it started"
-            self._write_end(process, lambda: actions.record_not_started(process, problem, level=Level.INFO))
+            self._write_end((process, lambda: actions.record_not_started(process, problem, level=Level.INFO)))
         else:
             self._start(process)
 
@@ -190,22 +211,10 @@ class ProcessReconciler:
             check_traces(process)
             if process.port is not None and (holder := ports.holder(process.port)) is not None:
                 raise GaiaError(f"port {process.port} is taken by {ports.describe(holder)}")
-            spawned = spawn.spawn(
-                spawn.Spec(
-                    argv=tuple(process.argv),
-                    cwd=Path(process.cwd),
-                    env=environment_of(process),
-                    log=Path(process.log),
-                    lock=Path(process.lock),
-                    journal=Path(process.journal),
-                    token=process.token,
-                    user=process.user,
-                    open_files=Limits.parse(process.limits).open_files,
-                )
-            )
+            spawned = spawn.spawn(spec_of(process))
         except (GaiaError, OSError) as error:
             problem = str(error)
-            self._write_end(process, lambda: actions.record_not_started(process, problem))
+            self._write_end((process, lambda: actions.record_not_started(process, problem)))
             return
         self._spawned[process.pk] = spawned
         self._record_started(process)
@@ -243,42 +252,76 @@ class ProcessReconciler:
 
     # -- ending
 
-    def _harvest(self, process: Process) -> None:
-        """Write the end down; what it left running is ended first, or the next start would have two of them."""
-        left = harvest.leftovers(process)
-        if not left:
-            self._ended(process, 0)
-            return
-        self._do_aside(
-            process, lambda: harvest.end_leftovers(process), lambda report: self._swept(process, len(left), report)
-        )
+    def _harvest(self, *processes: Process) -> None:
+        """Write the ends down; what they left running is ended first, or the next start would have two of them."""
+        left = harvest.leftovers_of(processes)
+        gone = [process for process in processes if not left[process.pk]]
+        ends = [(process, harvest.outcome(process, *self._end_of(process))) for process in gone]
+        for process in processes:
+            origin = harvest.origin_of(process)
+            if origin is not None and left[process.pk]:
+                self._end_aside(process, origin, harvest.grace_of_leftovers(process), swept=len(left[process.pk]))
+        self._run_stops()
+        self._write_end(*ends)
 
-    def _swept(self, process: Process, count: int, report: stop.StopReport) -> None:
+    def _stop(self, *processes: Process) -> None:
+        stopping.begin(*processes)
+        for process in processes:
+            self._end_aside(process, identity_of(process), process.stop_grace)
+        self._run_stops()
+
+    def _end_aside(self, process: Process, origin: Identity, grace: float, *, swept: int | None = None) -> None:
+        """End all of it, by `_run_stops`; until then nobody else deals with this process.
+
+        Args:
+            swept: how many it had left running, when it ended by itself.
+        """
+        self._busy.add(process.pk)
+        self._stopping[process.pk] = (process, swept)
+        self._stops.add(process.pk, origin, token=process.token, grace=grace)
+
+    def _run_stops(self) -> None:
+        if self._stops.pending and not self._stops_run:
+            self._stops_run = True
+            self._aside(self._stops.run, self._some_stopped)
+
+    def _some_stopped(self, reports: Sequence[tuple[int, stop.StopReport | Exception]]) -> None:
+        self._stops_run = False
+        self._run_stops()  # the others, while these are written down
+        ends: list[tuple[Process, Write]] = []
+        for pk, report in reports:
+            process, swept = self._stopping.pop(pk)
+            self._busy.discard(pk)
+
+            def judge(one: Process, report: Any = report, swept: int | None = swept) -> None:
+                ends.append((one, self._outcome(one, report, swept)))
+
+            self._try(process, judge)
+        written = dict(ends)
+        self._together(list(written), lambda *those: self._write_end(*((one, written[one]) for one in those)))
+
+    def _outcome(self, process: Process, report: stop.StopReport | Exception, swept: int | None) -> Write:
+        if isinstance(report, Exception):
+            raise Unavailable(f"{process.called} could not be ended: {report}")
+        if swept is None:
+            return stopping.outcome(process, report, *self._end_of(process))
         stopping.check_ended(process, report)
-        self._ended(process, count)
+        return harvest.outcome(process, *self._end_of(process), swept=swept)
 
-    def _ended(self, process: Process, swept: int) -> None:
-        code, source = self._ends.get(process.pk, _UNKNOWN_END)
-        self._write_end(process, lambda: harvest.harvest(process, code, source, swept=swept))
+    def _end_of(self, process: Process) -> tuple[int | None, str]:
+        return self._ends.get(process.pk, _UNKNOWN_END)
 
-    def _stop(self, process: Process) -> None:
-        stopping.begin(process)
-        self._do_aside(process, lambda: stopping.end(process), lambda report: self._stopped(process, report))
-
-    def _stopped(self, process: Process, report: stop.StopReport) -> None:
-        stopping.check_ended(process, report)
-        end = self._ends.get(process.pk, _UNKNOWN_END)
-        self._write_end(process, lambda: stopping.finish(process, report, *end))
-
-    def _write_end(self, process: Process, write: Callable[[], Any]) -> None:
-        """Write the end down together with what its keeper does next, and carry that out."""
-        following = self._before_end(process)
-        starts: list[Process | None] = []
-        self._kept(write, lambda: starts.append(following() if following is not None else None))
-        self._over(process)
+    def _write_end(self, *ends: tuple[Process, Write]) -> None:
+        """Write ends down, together with what their keeper does next, and carry that out."""
+        following = [self._before_end(process) for process, _ in ends]
+        starts: list[Process] = []
+        with log.atomic() if len(ends) > 1 else nullcontext():
+            for (_, write), follow in zip(ends, following, strict=True):
+                self._kept(write, partial(_follow_on, follow, starts))
+        for process, _ in ends:
+            self._over(process)
         for start in starts:
-            if start is not None:
-                self._try(start, self._begin)
+            self._try(start, self._begin)
 
     def _before_end(self, process: Process) -> Callable[[], Process | None] | None:
         try:
@@ -323,28 +366,6 @@ class ProcessReconciler:
         self._unclear.pop(pk, None)
         self._put_off.pop(pk, None)
 
-    def _do_aside(self, process: Process, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        """Run `work` aside and `then` with what it returned here; until then nobody else deals with this process."""
-        self._busy.add(process.pk)
-
-        def attempt() -> Any:
-            try:
-                return work()
-            except Exception as error:
-                return Unavailable(f"{process.called} could not be ended: {error}")
-
-        def done(result: Any) -> None:
-            self._busy.discard(process.pk)
-
-            def deal(_: Process) -> None:
-                if isinstance(result, Unavailable):
-                    raise result
-                then(result)
-
-            self._try(process, deal)
-
-        self._aside(attempt, done)
-
     # -- after a start
 
     def _tell_adoption(self, left: list[Process]) -> None:
@@ -352,6 +373,12 @@ class ProcessReconciler:
             adopted = sum(process.pk in self._watched or process.pk in self._busy for process in left)
             nodes.record_adoption(self._node, adopted=adopted, ended=len(left) - adopted)
         remove_old_journals()
+
+
+def _follow_on(follow: Callable[[], Process | None] | None, starts: list[Process]) -> None:
+    start = follow() if follow is not None else None
+    if start is not None:
+        starts.append(start)
 
 
 def _tell_stumble(error: Exception) -> None:
@@ -375,14 +402,3 @@ def remove_old_journals() -> None:
         if path.name < today and str(path) not in kept:
             with suppress(OSError):
                 path.unlink()
-
-
-def environment_of(process: Process) -> dict[str, str]:
-    """The complete environment a process starts with."""
-    if process.env_base == EnvironmentBase.GAIA:
-        base = dict(os.environ)
-    else:
-        base = {name: value for name, value in os.environ.items() if name in _LOGIN_VARIABLES or name.startswith("LC_")}
-    if process.user:
-        base |= account(process.user).env
-    return base | {str(name): str(value) for name, value in process.env.items()}

@@ -5,16 +5,18 @@ Right with and without a daemon. The order is that of EXECUTION: the lock, then 
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Sequence
 from enum import Enum
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from common.locks import lock_held
 from processes.actions import processes as actions
 from processes.actions.traces import trace
-from processes.drivers import journal, liveness, stop
-from processes.drivers.journal import Record
-from processes.drivers.liveness import Identity
+from processes.drivers import liveness, stop
+from processes.drivers.journal import Journal, Record
+from processes.drivers.liveness import Census, Identity
 from processes.drivers.stop import StopReport
 from processes.drivers.table import Row
 from processes.models import Process
@@ -64,38 +66,74 @@ def find_started(process: Process) -> Found:
     return Found.ENDED
 
 
-def leftovers(process: Process) -> list[Row]:
-    """Who still runs of a process whose shim has ended."""
-    origin = _origin(process)
-    return liveness.member_rows(origin.pid, process.token, since=origin.start_ticks) if origin is not None else []
+def leftovers(process: Process, census: Census | None = None) -> list[Row]:
+    """Who still runs of a process whose shim has ended.
+
+    Args:
+        census: of after its end, when there is one.
+    """
+    origin = origin_of(process)
+    if origin is None:
+        return []
+    census = census or Census(origin.start_ticks)
+    return census.members(origin.pid, process.token, since=origin.start_ticks)
+
+
+def leftovers_of(processes: Sequence[Process]) -> dict[int, list[Row]]:
+    """`leftovers` of many, by their ids, with one look at the process table."""
+    origins = [origin for process in processes if (origin := origin_of(process)) is not None]
+    if not origins:
+        return {process.pk: [] for process in processes}
+    census = Census(min(origin.start_ticks for origin in origins))
+    return {process.pk: leftovers(process, census) for process in processes}
 
 
 def end_leftovers(process: Process) -> StopReport:
     """End them; blocks for up to a few seconds and touches no row."""
-    origin = _origin(process)
+    origin = origin_of(process)
     if origin is None:
         return StopReport(ended=True, killed=(), survivors=())
-    return stop.stop(origin, token=process.token, grace=min(process.stop_grace, _LEFTOVER_GRACE_S))
+    return stop.stop(origin, token=process.token, grace=grace_of_leftovers(process))
+
+
+def grace_of_leftovers(process: Process) -> float:
+    """Seconds that they get between TERM and KILL."""
+    return min(process.stop_grace, _LEFTOVER_GRACE_S)
 
 
 def harvest(process: Process, code: int | None = None, source: str = ExitSource.WAIT, *, swept: int = 0) -> bool:
-    """`exited` with the code that is known, else `lost`. False when somebody else has written it down.
+    """Find out how it ended and write it down; as `outcome`. False when somebody else has written it down."""
+    return outcome(process, code, source, swept=swept)()
+
+
+def outcome(
+    process: Process, code: int | None = None, source: str = ExitSource.WAIT, *, swept: int = 0
+) -> Callable[[], bool]:
+    """Find out how a process ended: `exited` with the code that is known, else `lost`.
 
     Args:
         code: what the daemon was told of the shim's end; negative when the shim was killed by that signal.
         source: where from: an `ExitSource`.
         swept: how many processes it had left running, which were ended.
+
+    Returns: what writes it down; False when somebody else has.
     """
     # who ended by itself and well need not have been asked to, and most do
     record = _record(process) if code != 0 else None
     asked = record is not None and record.stop_asked
     if code is not None and code >= 0:  # the shim passes its command's code on
-        return actions.record_exit(process, code, source, swept=swept, asked=asked)
+        return partial(actions.record_exit, process, code, source, swept=swept, asked=asked)
     if record is not None and record.code is not None:
-        return actions.record_exit(process, record.code, ExitSource.JOURNAL, swept=swept, asked=asked)
+        return partial(actions.record_exit, process, record.code, ExitSource.JOURNAL, swept=swept, asked=asked)
     rebooted = bool(process.boot_id) and process.boot_id != liveness.boot_id()
     problem = "the machine was restarted" if rebooted else "its shim was killed"
-    return actions.record_lost(process, problem, swept=swept, asked=asked)
+    return partial(actions.record_lost, process, problem, swept=swept, asked=asked)
+
+
+def noted_code(process: Process) -> int | None:
+    """The exit code that its shim noted."""
+    record = _record(process)
+    return None if record is None else record.code
 
 
 def harvest_if_gone(process: Process) -> bool:
@@ -109,18 +147,13 @@ def harvest_if_gone(process: Process) -> bool:
 
 
 def _record(process: Process) -> Record | None:
-    path = trace(process, process.journal)
-    try:
-        facts = path.stat()
-    except OSError:
-        return None
-    return _records(path, facts.st_ino, facts.st_size, facts.st_mtime_ns).get(process.token)
+    return _journal(trace(process, process.journal), threading.get_ident()).record(process.token)
 
 
 @lru_cache(maxsize=32)
-def _records(path: Path, inode: int, size: int, changed_ns: int) -> dict[str, Record]:
-    """After a restart a thousand rows ask the same journal: it is read once for as long as nobody notes anything."""
-    return journal.records(path)
+def _journal(path: Path, thread: int) -> Journal:
+    """After a restart a thousand rows ask the same journal, and each end asks the whole day's."""
+    return Journal(path)
 
 
 def _find_shim(token: str, record: Record | None) -> Row | None:
@@ -131,7 +164,7 @@ def _find_shim(token: str, record: Record | None) -> Row | None:
     return min(leaders, key=lambda row: row.start_ticks, default=None)
 
 
-def _origin(process: Process) -> Identity | None:
+def origin_of(process: Process) -> Identity | None:
     """What its members are looked for by; None when the machine was started again since, which ended them all."""
     if process.boot_id == liveness.boot_id():
         return identity_of(process)

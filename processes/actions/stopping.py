@@ -6,15 +6,17 @@ Three steps, so that nobody holds a database connection while he waits: `begin` 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from common.errors import GaiaError, Unavailable
+from events import log
 from events.models import Level
 from processes.actions import harvest
 from processes.actions import processes as actions
 from processes.actions.nodes import daemon_runs
-from processes.actions.traces import trace
-from processes.drivers import journal, ports, stop
+from processes.drivers import ports, stop
 from processes.drivers.stop import StopReport
 from processes.models import Process
 from processes.states import ExitSource
@@ -36,9 +38,11 @@ def stop_process(process: Process) -> None:
         finish(process, end(process))
 
 
-def begin(process: Process) -> None:
-    """Say that it is being stopped."""
-    actions.record_stopping(process)
+def begin(*processes: Process) -> None:
+    """Say that they are being stopped, in one transaction."""
+    with log.atomic():
+        for process in processes:
+            actions.record_stopping(process)
 
 
 def end(process: Process) -> StopReport:
@@ -47,21 +51,28 @@ def end(process: Process) -> StopReport:
 
 
 def finish(process: Process, report: StopReport, told: int | None = None, source: str = ExitSource.WAIT) -> None:
-    """Write down how it ended.
+    """Write down how it ended; as `outcome`."""
+    outcome(process, report, told, source)()
+
+
+def outcome(
+    process: Process, report: StopReport, told: int | None = None, source: str = ExitSource.WAIT
+) -> Callable[[], bool]:
+    """Find out how a stop went.
 
     Args:
         told: the exit code, if the daemon was told of the shim's end.
         source: where from: an `ExitSource`.
 
+    Returns: what writes it down; False when somebody else has.
     Raises: Unavailable when something of it is left.
     """
     check_ended(process, report)
     code = told
     if code is None or code < 0:
-        record = journal.records(trace(process, process.journal)).get(process.token)
-        code = record.code if record else None
+        code = harvest.noted_code(process)
         source = ExitSource.JOURNAL if code is not None else ExitSource.UNKNOWN
-    actions.record_exit(process, code, source, problem=_port_problem(process))
+    return partial(actions.record_exit, process, code, source, problem=_port_problem(process))
 
 
 def check_ended(process: Process, report: StopReport) -> None:

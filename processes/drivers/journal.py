@@ -11,6 +11,7 @@ own) and delete an old one when no process that was started with it is left.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -60,15 +61,50 @@ def records(path: Path) -> dict[str, Record]:
     return gather(read(path))
 
 
-def gather(entries: Iterable[Entry]) -> dict[str, Record]:
-    """Notes brought together per attempt. A second `S` of a token means that it runs again."""
-    found: dict[str, Record] = {}
+class Journal:
+    """A journal that is asked again and again: only what was noted since is read.
+
+    Not for several threads at a time.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._inode = 0
+        self._offset = 0
+        self._found: dict[str, Record] = {}
+
+    def record(self, token: str) -> Record | None:
+        """The latest state of an attempt; None when nothing was noted of it."""
+        try:
+            with open(self._path, "rb") as file:
+                facts = os.fstat(file.fileno())
+                if facts.st_ino != self._inode or facts.st_size < self._offset:  # another file: from its beginning
+                    self._inode, self._offset, self._found = facts.st_ino, 0, {}
+                if facts.st_size > self._offset:
+                    file.seek(self._offset)
+                    data = file.read()
+                    whole = data[: data.rfind(b"\n") + 1]
+                    self._offset += len(whole)
+                    self._found = gather(_entries(whole), self._found)
+        except FileNotFoundError:
+            self._inode, self._offset, self._found = 0, 0, {}
+        return self._found.get(token)
+
+
+def gather(entries: Iterable[Entry], known: dict[str, Record] | None = None) -> dict[str, Record]:
+    """Notes brought together per attempt. A second `S` of a token means that it runs again.
+
+    Args:
+        known: what earlier notes said; it is brought up to date.
+    """
+    found = {} if known is None else known
     for entry in entries:
         if entry.kind == "S":
             found[entry.token] = Record(entry.token, pid=entry.number, code=None)
             continue
-        known = found.get(entry.token, Record(entry.token, pid=None, code=None))
-        found[entry.token] = replace(known, stop_asked=True) if entry.kind == "T" else replace(known, code=entry.number)
+        record = found.get(entry.token, Record(entry.token, pid=None, code=None))
+        asked = entry.kind == "T"
+        found[entry.token] = replace(record, stop_asked=True) if asked else replace(record, code=entry.number)
     return found
 
 

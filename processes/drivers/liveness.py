@@ -6,7 +6,6 @@ A zombie has ended and is dead here.
 
 from __future__ import annotations
 
-import enum
 import functools
 import re
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from processes.drivers.shim import TOKEN_VARIABLE
 from processes.drivers.table import Row, table
 
 _LISTINGS = 5  # at most: a machine that forks all the time must not keep us for ever
+_PREFIX = TOKEN_VARIABLE.encode() + b"="
 _LOOKS_LIKE_ENVIRON = re.compile(rb"[A-Za-z_][A-Za-z0-9_]*=")
 
 
@@ -80,35 +80,61 @@ def member_rows(session_id: int, token: str, *, since: int = 0) -> list[Row]:
     Args:
         since: start time of the shim in ticks, if known: who is older is no member and need not be looked into.
     """
-    rows = {row.pid: row for row in _rows() if row.start_ticks >= since and not row.dead}
-    marks = {pid: _mark(pid, token) for pid in rows}
-    session = [pid for pid, row in rows.items() if session_id > 0 and row.session == session_id]
-    mine = {pid for pid, mark in marks.items() if mark is _Mark.OURS}
-    if not mine.isdisjoint(session) or not any(marks[pid] in (_Mark.OTHER, _Mark.NONE) for pid in session):
-        mine.update(pid for pid in session if marks[pid] is not _Mark.OTHER)
-    return [rows[pid] for pid in sorted(_with_descendants(mine, rows, marks))]
+    return Census(since).members(session_id, token, since=since)
 
 
-class _Mark(enum.Enum):
-    """Whose attempt an environment names."""
+class Census:
+    """One pass over the process table, for all who want to know the members of an attempt.
 
-    OURS = enum.auto()
-    OTHER = enum.auto()
-    NONE = enum.auto()
-    UNKNOWN = enum.auto()  # it cannot be read, or has been overwritten
+    Args:
+        since: start time in ticks; who is older is not looked into.
+    """
+
+    def __init__(self, since: int = 0) -> None:
+        self._rows = {row.pid: row for row in _rows() if row.start_ticks >= since and not row.dead}
+        self._tokens = {pid: _tokens(pid) for pid in self._rows}
+        self._bearers: dict[bytes, list[int]] = {}
+        self._sessions: dict[int, list[int]] = {}
+        self._children: dict[int, list[int]] = {}
+        for pid, row in self._rows.items():
+            for token in self._tokens[pid] or ():
+                self._bearers.setdefault(token, []).append(pid)
+            self._sessions.setdefault(row.session, []).append(pid)
+            self._children.setdefault(row.parent, []).append(pid)
+
+    def members(self, session_id: int, token: str, *, since: int = 0) -> list[Row]:
+        """As `member_rows`."""
+        mark = token.encode()
+        young = [pid for pid in self._sessions.get(session_id, ()) if self._rows[pid].start_ticks >= since]
+        session = young if session_id > 0 else []
+        mine = {pid for pid in self._bearers.get(mark, ()) if self._rows[pid].start_ticks >= since}
+        foreign = any(tokens is not None and mark not in tokens for tokens in map(self._tokens.__getitem__, session))
+        if not mine.isdisjoint(session) or not foreign:
+            mine.update(pid for pid in session if not self._is_others(pid, mark))
+        return [self._rows[pid] for pid in sorted(self._with_descendants(mine, mark, since))]
+
+    def _is_others(self, pid: int, mark: bytes) -> bool:
+        tokens = self._tokens[pid]
+        return tokens is not None and len(tokens) > 0 and mark not in tokens
+
+    def _with_descendants(self, mine: set[int], mark: bytes, since: int) -> set[int]:
+        known = set(mine)
+        queue = list(mine)
+        while queue:
+            for child in self._children.get(queue.pop(), ()):
+                if child not in known and self._rows[child].start_ticks >= since and not self._is_others(child, mark):
+                    known.add(child)
+                    queue.append(child)
+        return known
 
 
-def _mark(pid: int, token: str) -> _Mark:
+def _tokens(pid: int) -> frozenset[bytes] | None:
+    """The attempts that an environment names; None when it cannot be read, or has been overwritten."""
     environ = table().environment(pid)
     if environ is None:
-        return _Mark.UNKNOWN
-    prefix = TOKEN_VARIABLE.encode() + b"="
-    named = {entry[len(prefix) :] for entry in environ.split(b"\0") if entry.startswith(prefix)}
-    if token.encode() in named:
-        return _Mark.OURS
-    if named:
-        return _Mark.OTHER
-    return _Mark.NONE if _LOOKS_LIKE_ENVIRON.match(environ) else _Mark.UNKNOWN
+        return None
+    named = [entry[len(_PREFIX) :] for entry in environ.split(b"\0") if entry.startswith(_PREFIX)]
+    return frozenset(named) if named or _LOOKS_LIKE_ENVIRON.match(environ) else None
 
 
 def _rows() -> Iterator[Row]:
@@ -123,17 +149,3 @@ def _rows() -> Iterator[Row]:
             row = table().row(pid)
             if row is not None:
                 yield row
-
-
-def _with_descendants(mine: set[int], rows: dict[int, Row], marks: dict[int, _Mark]) -> set[int]:
-    children: dict[int, list[int]] = {}
-    for row in rows.values():
-        children.setdefault(row.parent, []).append(row.pid)
-    known = set(mine)
-    queue = list(mine)
-    while queue:
-        for child in children.get(queue.pop(), ()):
-            if child not in known and marks[child] is not _Mark.OTHER:
-                known.add(child)
-                queue.append(child)
-    return known

@@ -12,11 +12,11 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
-from processes.drivers.liveness import Identity, alive, boot_id, member_rows
+from processes.drivers.liveness import Census, Identity, alive, boot_id
 from processes.drivers.table import Row, table
 
 Progress = Callable[[str], None]
@@ -52,8 +52,43 @@ def stop(identity: Identity, *, token: str, grace: float, on_progress: Progress 
         grace: seconds between TERM and KILL.
         on_progress: gets a sentence for people whenever something happens.
     """
-    if identity.boot_id != boot_id():  # the machine was started again since: all of it is gone
-        return StopReport(ended=True, killed=(), survivors=())
+    steps = stopping(identity, token=token, grace=grace, on_progress=on_progress)
+    rows: list[Row] | None = None
+    while True:
+        try:
+            request = steps.send(rows)
+        except StopIteration as done:
+            report: StopReport = done.value
+            return report
+        rows = None
+        if isinstance(request, Look):
+            rows = Census(request.since).members(request.session, request.token, since=request.since)
+        else:
+            wait_until_ended(request.targets, request.seconds)
+
+
+@dataclass(frozen=True)
+class Look:
+    """A stop wants to know the members of its attempt as they are from now on."""
+
+    session: int
+    token: str
+    since: int
+
+
+@dataclass(frozen=True)
+class Wait:
+    """A stop wants to go on when these have ended (a zombie has), or when the seconds are over."""
+
+    targets: tuple[Identity, ...]
+    seconds: float
+
+
+Steps = Generator[Look | Wait, list[Row] | None, StopReport]
+
+
+def stopping(identity: Identity, *, token: str, grace: float, on_progress: Progress | None = None) -> Steps:
+    """`stop` in steps, for who does many at a time: it asks for looks and waits, and returns the report."""
     return _Stop(identity, token, on_progress or _silent).run(grace)
 
 
@@ -65,26 +100,28 @@ class _Stop:
         self._killed: dict[int, None] = {}
         self._empty_looks = 0  # in a row; one proves nothing, for who forks during the look may not be seen
 
-    def run(self, grace: float) -> StopReport:
-        self._ask(time.monotonic() + grace)
+    def run(self, grace: float) -> Steps:
+        if self._shim.boot_id != boot_id():  # the machine was started again since: all of it is gone
+            return StopReport(ended=True, killed=(), survivors=())
+        yield from self._ask(time.monotonic() + grace)
         deadline = time.monotonic() + _KILL_PATIENCE
-        if self._kill_members(deadline):
-            self._end_shim()
-        survivors = self._sweep(deadline + _SHIM_PATIENCE)
+        if (yield from self._kill_members(deadline)):
+            yield from self._end_shim()
+        survivors = yield from self._sweep(deadline + _SHIM_PATIENCE)
         return StopReport(ended=not survivors, killed=tuple(self._killed), survivors=tuple(survivors))
 
-    def _members(self) -> list[Row]:
+    def _members(self) -> Generator[Look | Wait, list[Row] | None, list[Row]]:
         """Live members without the shim and without ourselves."""
-        rows = member_rows(self._shim.pid, self._token, since=self._shim.start_ticks)
-        members = [row for row in rows if Identity.of(row) != self._shim and row.pid != os.getpid()]
+        rows = yield Look(self._shim.pid, self._token, self._shim.start_ticks)
+        members = [row for row in rows or () if Identity.of(row) != self._shim and row.pid != os.getpid()]
         self._empty_looks = 0 if members or alive(self._shim) else self._empty_looks + 1
         return members
 
     # -- asking
 
-    def _ask(self, deadline: float) -> None:
+    def _ask(self, deadline: float) -> Generator[Look | Wait, list[Row] | None, None]:
         """TERM the group and wait until nobody is left; TERM once whoever that did not reach."""
-        members = self._members()
+        members = yield from self._members()
         asked = self._ask_group([row for row in members if row.group == self._shim.pid and self._runs_program(row)])
         if members or alive(self._shim):
             self._say(f"asked {len(members)} process{'es' if len(members) != 1 else ''} to end")
@@ -99,8 +136,8 @@ class _Stop:
             if left <= 0:
                 return
             watched = [self._shim] if alive(self._shim) else [Identity.of(row) for row in members]
-            wait_until_ended(watched, min(left, _RESCAN_SOON if pending or not members else _RESCAN))
-            members = self._members()
+            yield Wait(tuple(watched), min(left, _RESCAN_SOON if pending or not members else _RESCAN))
+            members = yield from self._members()
 
     def _ask_group(self, members: list[Row]) -> set[Identity]:
         """TERM the shim's group, in one go if the shim still stands for it. Returns who has been asked by that."""
@@ -137,24 +174,24 @@ class _Stop:
 
     # -- killing
 
-    def _kill_members(self, deadline: float) -> bool:
+    def _kill_members(self, deadline: float) -> Generator[Look | Wait, list[Row] | None, bool]:
         """KILL everybody but the shim; True when nobody is left before the time is up."""
         passes = 0
-        while members := self._members():
+        while members := (yield from self._members()):
             if time.monotonic() >= deadline:
                 return False
             if passes == 0:
                 self._say(f"killing {len(members)} that did not end: {', '.join(str(row.pid) for row in members)}")
             if passes >= _PASSES_SPARING_SHIM:
                 self._kill_group([row.pid for row in members if row.group == self._shim.pid])
-            self._kill(Identity.of(row) for row in members)
+            yield self._kill(Identity.of(row) for row in members)
             passes += 1
         return True
 
-    def _kill(self, targets: Iterable[Identity]) -> None:
-        targets = list(targets)
+    def _kill(self, targets: Iterable[Identity]) -> Wait:
+        targets = tuple(targets)
         self._killed.update((target.pid, None) for target in targets if send_signal(target, signal.SIGKILL))
-        wait_until_ended(targets, _RESCAN)
+        return Wait(targets, _RESCAN)
 
     def _kill_group(self, pids: list[int]) -> None:
         """KILL the whole group in one go; its number cannot be another's while one of ours is in it."""
@@ -164,27 +201,28 @@ class _Stop:
             os.killpg(self._shim.pid, signal.SIGKILL)
             self._killed.update((pid, None) for pid in (*pids, self._shim.pid))
 
-    def _end_shim(self) -> None:
+    def _end_shim(self) -> Generator[Look | Wait, list[Row] | None, None]:
         """Let the shim note how its command ended; a shim that does not exit is killed."""
         send_signal(self._shim, signal.SIGCONT)
-        wait_until_ended([self._shim], _SHIM_PATIENCE)
+        yield Wait((self._shim,), _SHIM_PATIENCE)
         if alive(self._shim):
             self._say("the shim did not exit and is killed")
-            self._kill([self._shim])
+            yield self._kill([self._shim])
 
-    def _sweep(self, deadline: float) -> list[int]:
+    def _sweep(self, deadline: float) -> Generator[Look | Wait, list[Row] | None, list[int]]:
         """Kill who came up meanwhile, until two looks in a row find nobody. Returns the pids that remain.
 
         While somebody of it survives, so does the shim: it has the lock, and a second start is not to be.
         """
         while self._empty_looks < 2:
-            left = [Identity.of(row) for row in self._members()]
+            left = [Identity.of(row) for row in (yield from self._members())]
             shim = [self._shim] if alive(self._shim) else []
             if (left or shim) and time.monotonic() >= deadline:
                 pids = sorted(one.pid for one in left + shim)
                 self._say(f"still there: {', '.join(map(str, pids))}")
                 return pids
-            self._kill(left or shim)
+            if left or shim:
+                yield self._kill(left or shim)
         return []
 
 

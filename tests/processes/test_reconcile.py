@@ -20,7 +20,8 @@ from processes.actions.stopping import stop_process
 from processes.drivers.liveness import boot_id
 from processes.drivers.liveness import identify as identify_pid
 from processes.models import Node, Process
-from processes.reconcile import environment_of, remove_old_journals
+from processes.reconcile import remove_old_journals
+from processes.starting import environment_of
 from processes.states import EnvironmentBase, ProcessState
 from tests.processes.conftest import Until, journal_of_today, running
 from tests.processes.turns import Turn, kinds, reap_one, spawn_unnoticed
