@@ -122,7 +122,7 @@ def check_rings(changed: Mapping[str, list[str]]) -> None:
 
 
 def leases_port(kind: str) -> bool:
-    """Whether the port belongs to the definition. A stage has it from its environment, the console from the settings."""
+    """Whether a port comes with the definition: a stage has it from its environment, the console from the settings."""
     return kind not in (ServiceKind.STAGE, ServiceKind.PLATFORM)
 
 
