@@ -16,7 +16,9 @@ from processes.limits import WARN_AT, Limits, kept_by
 from processes.models import Process, Sample
 from processes.states import ProcessState
 from services.dependencies import Gate, Gates
+from services.mcp import runs_for_clients_only
 from services.models import Dependency, ProbePeriod, Service
+from services.states import SERVICE_UP
 
 _RECENT = timedelta(minutes=2)
 _MEGABYTE = 1 << 20
@@ -98,7 +100,7 @@ def _told(service: Service, known: _Known) -> dict[str, Any]:
         "uptime_s": uptime,
         "cpu": sample and round(sample.cpu, 1),
         "memory": sample and sample.memory,
-        "probes": [_probe(each, known.periods.get(service.pk, {}), live) for each in service.probes],
+        "probes": [_probe(each, known.periods.get(service.pk, {}), _begun(service, live)) for each in service.probes],
         "limits": _limits(service, live, sample, uptime, known.now),
         "depends_on": [
             {"name": gate.on.name, "condition": gate.condition, "pattern": gate.pattern, "met": gate.met}
@@ -114,10 +116,16 @@ def _uptime(live: Process | None, now: datetime) -> float | None:
     return round(max(0.0, (now - live.started_at).total_seconds()), 1)
 
 
-def _probe(probe: dict[str, Any], periods: dict[str, ProbePeriod], live: Process | None) -> dict[str, Any]:
+def _begun(service: Service, live: Process | None) -> datetime | None:
+    """Since when its probes are asked of what there is now; None when nothing is asked."""
+    if runs_for_clients_only(service.kind, service.details):
+        return service.created_at if service.state in SERVICE_UP else None
+    return live.started_at if live is not None else None
+
+
+def _probe(probe: dict[str, Any], periods: dict[str, ProbePeriod], begun: datetime | None) -> dict[str, Any]:
     """Its last answer about what runs now; what it said of an earlier start says nothing of this one."""
     period = periods.get(probe["name"])
-    begun = live.started_at if live is not None else None
     known = period if period is not None and begun is not None and period.checked_at >= begun else None
     return {
         "name": probe["name"],

@@ -249,8 +249,9 @@ class ServiceSpec(_Strict):
             raise ValueError('an MCP server over http needs a port, or its address: "mcp": {"url": "http://…/mcp"}')
         if mcp.transport == "stdio" and (mcp.url or self.port is not None):
             raise ValueError("an MCP server over stdio has no address and no port: each client starts its own")
-        if mcp.transport == "stdio" and any(probe.kind != ProbeKind.MCP for probe in self.probes):
-            raise ValueError("an MCP server over stdio runs only while a client talks to it: its one check is mcp")
+        own = (ProbeKind.MCP, ProbePurpose.READINESS)
+        if mcp.transport == "stdio" and any((probe.kind, probe.purpose) != own for probe in self.probes):
+            raise ValueError("an MCP server over stdio runs only while a client talks to it: its check is mcp")
 
     @property
     def named_probes(self) -> list[Probe]:

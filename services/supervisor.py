@@ -28,6 +28,7 @@ from services.actions.deaths import Death, look_back
 from services.actions.recording import begin, hold, move, note_problem
 from services.dependencies import Gates, closed
 from services.ends import Following
+from services.mcp import runs_for_clients_only
 from services.models import Service
 from services.states import SERVICE_DOWN, SERVICE_UP, Desired, ServiceState
 from services.verdict import NO_PROBES, UNKNOWN, Health
@@ -192,6 +193,8 @@ class Supervisor:
         if process is not None and process.active:
             self._follow(service, process)
             return None
+        if runs_for_clients_only(service.kind, service.details) and service.state != ServiceState.STOPPING:
+            return self._stand_by(service, why)
         if service.state in SERVICE_UP:
             if process is None:  # its row was deleted
                 return self._begin_or_hold(service, why, f"{service.sentence} is started again")
@@ -200,6 +203,14 @@ class Supervisor:
                 return self._ended(service, process, death, why)
         due = service.next_start_at is None or is_due(service.next_start_at, self._now())
         if service.desired == Desired.UP and service.state in _WAITING and due:
+            return self._try_again(service, why)
+        return None
+
+    def _stand_by(self, service: Service, why: str) -> Process | None:
+        """No process of it ever runs here: its state is what its probe says."""
+        if service.state in SERVICE_UP:
+            self._see_health(service, Process(pk=0, owner=service.owner, attempt=0))
+        elif service.desired == Desired.UP and service.state in _WAITING:
             return self._try_again(service, why)
         return None
 
@@ -222,7 +233,7 @@ class Supervisor:
             note_problem(service, why)
             return None
         started = begin(service, message=message, fields=fields)
-        if started is None:
+        if started is None and not runs_for_clients_only(service.kind, service.details):
             raise Outrun(service.called)
         return started
 
@@ -341,12 +352,10 @@ class Supervisor:
                 failures=0, failed_at=[], alarmed_at=None, ever_ready=True
             )
             if changed and service.alarmed_at is not None:
-                log.emit(
-                    "service.recovered",
-                    subject=service.key,
-                    message=f"{service.sentence} is well again: it has been ready for {healthy:.0f} s",
-                    healthy_s=round(healthy, 1),
-                )
+                self._tell_recovery(service, f"it has been ready for {healthy:.0f} s")
+
+    def _tell_recovery(self, service: Service, why: str) -> None:
+        log.emit("service.recovered", subject=service.key, message=f"{service.sentence} is well again: {why}")
 
     # -- ends
 
@@ -374,6 +383,7 @@ class Supervisor:
 
     def _go_on(self, service: Service, then: Following, fields: dict[str, Any], why: str) -> Process | None:
         told = fields["last_death"] if then.kind in ("died", "failed") else {}
+        alarmed = service.alarmed_at is not None
         if then.state != ServiceState.STARTING:
             base = {"ready_at": None, "next_start_at": None, "problem": ""}
             if not move(
@@ -381,6 +391,8 @@ class Supervisor:
                 fields=base | fields, told=told,
             ):  # fmt: skip
                 raise Outrun(service.called)
+            if alarmed and then.state == ServiceState.COMPLETED:
+                self._tell_recovery(service, "it has done its work")
             return None
         if then.died:
             fields["restarts"] = service.restarts + 1

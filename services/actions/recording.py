@@ -18,6 +18,7 @@ from events import log
 from events.models import Level
 from processes.actions.processes import request_start
 from processes.models import Process
+from services.mcp import runs_for_clients_only
 from services.models import Service
 from services.states import Desired, ServiceState
 
@@ -59,14 +60,14 @@ def begin(
 ) -> Process | None:
     """Ask for a start of a service that has none, in one transaction with its new state.
 
-    Returns: the process that is to be started; None when somebody was faster.
+    Returns: the process that is to be started; None when somebody was faster, or when none ever runs of it.
     """
     reset = {"problem": "", "next_start_at": None, "ready_at": None, "desired": Desired.UP}
     try:
         with log.atomic():
             if not move(service, ServiceState.STARTING, kind=kind, message=message, fields=reset | dict(fields or {})):
                 return None
-            return _request(service)
+            return None if runs_for_clients_only(service.kind, service.details) else _request(service)
     except (Conflict, IntegrityError):  # a script has started it in this moment: the next look follows it
         return None
 
