@@ -28,6 +28,7 @@ class House:
         self.clock = 1000.0
         self.health: dict[str, Health] = {}
         self.watched: dict[int, Identity] = {}
+        self._names: dict[int, str] = {}
         self.supervisor = Supervisor(
             node, health=self._health, clock=lambda: self.clock, now=lambda: self.now, uniform=lambda _low, _high: 1.0
         )
@@ -36,7 +37,9 @@ class House:
         )
 
     def _health(self, service_id: int, process_id: int) -> Health:
-        return self.health.get(Service.objects.get(pk=service_id).name, UNKNOWN)
+        if service_id not in self._names:
+            self._names[service_id] = Service.objects.get(pk=service_id).name
+        return self.health.get(self._names[service_id], UNKNOWN)
 
     def _watch(self, identity: Identity, process_id: int) -> None:
         self.watched[process_id] = identity
