@@ -17,7 +17,6 @@ from rest_framework.viewsets import GenericViewSet
 from common.errors import InvalidInput
 from common.names import NAME_PATTERN
 from events.api import EventSerializer, Position
-from events.models import Event
 from services import history, logs
 from services.actions import definitions, registry, running
 from services.actions.requests import once
@@ -93,8 +92,8 @@ class ServiceViewSet(GenericViewSet[Service]):
     )
     def update(self, request: Request, id: str) -> Response:  # noqa: A002
         """Replace its definition; a secret that is null keeps the value it has."""
-        service = running.find_service(id)
-        return Response(_detail(definitions.redefine(service, parse_spec(_object(request.data)))))
+        wanted = _object(request.data)  # a body that is none is told before a name that is none
+        return Response(_detail(definitions.redefine(running.find_service(id), parse_spec(wanted))))
 
     @extend_schema(
         request=ServiceDefinitionSerializer(partial=True),
@@ -104,8 +103,8 @@ class ServiceViewSet(GenericViewSet[Service]):
     )
     def partial_update(self, request: Request, id: str) -> Response:  # noqa: A002
         """Change parts of its definition: what is named is replaced, null takes a field away."""
-        service = running.find_service(id)
-        wanted = merged(registry.definition_of(service), _object(request.data))
+        changes, service = _object(request.data), running.find_service(id)
+        wanted = merged(registry.definition_of(service), changes)
         return Response(_detail(definitions.redefine(service, parse_spec(wanted))))
 
     @extend_schema(responses={204: OpenApiResponse(description="It is forgotten")}, parameters=[_ID])
@@ -125,14 +124,14 @@ class ServiceViewSet(GenericViewSet[Service]):
     @action(detail=True, methods=["post"])
     def stop(self, request: Request, id: str) -> Response:  # noqa: A002
         """Have it stay down: TERM, and KILL after its grace; not graceful: KILL at once."""
-        service, graceful = running.find_service(id), _graceful(request)
+        graceful, service = _graceful(request), running.find_service(id)
         return _accepted(_once(request, "stop", service.name, lambda: running.stop(service, graceful=graceful)))
 
     @extend_schema(request=StopServiceSerializer, responses={202: ServiceDetailSerializer}, parameters=[_ID, _KEY])
     @action(detail=True, methods=["post"])
     def restart(self, request: Request, id: str) -> Response:  # noqa: A002
         """End it and start it again, through the same gates."""
-        service, graceful = running.find_service(id), _graceful(request)
+        graceful, service = _graceful(request), running.find_service(id)
         return _accepted(_once(request, "restart", service.name, lambda: running.restart(service, graceful=graceful)))
 
     @extend_schema(responses=ServiceHealthSerializer, parameters=[_ID], filters=False)
@@ -180,7 +179,8 @@ class ServiceViewSet(GenericViewSet[Service]):
     def events(self, request: Request, id: str) -> Response:  # noqa: A002
         """What happened to it, newest first; pages as in `/api/events/`."""
         service = running.find_service(id)
-        page = self.paginate_queryset(Event.objects.filter(subject=service.owner)) or []
+        found: Any = history.events_of(service)  # the view is of services
+        page: list[Any] = self.paginate_queryset(found) or []
         return self.get_paginated_response([event.as_dict() for event in page])
 
     @extend_schema(responses=ServiceRegistrySerializer, filters=False)

@@ -12,8 +12,9 @@ from environments.states import STAGE_PORT_OFFSETS, EnvironmentState
 from events import log
 from events.actor import acting_as
 from processes.actions.nodes import ensure_node
-from processes.models import Node, Operation, PortLease, Process
+from processes.models import Node, Operation, PortLease, Process, Sample
 from projects.models import Project
+from services.models import Dependency, ProbePeriod, Service
 from sessions.models import Session
 from sessions.states import SessionState
 
@@ -161,3 +162,47 @@ def backups(count: int) -> None:
         )
         for number in range(count)
     )
+
+
+def services(count: int, **more: Any) -> list[Service]:
+    """Services that run, with a probe, figures, a limit and a secret; each depends on the one before it."""
+    made = []
+    for number in range(count):
+        name = f"service{number:03}"
+        one = Service.objects.create(
+            node=node(),
+            name=name,
+            owner=f"service/{name}",
+            argv=["/bin/sh", "-c", "exec sleep 600"],
+            cwd="/",
+            secrets={"API_KEY": "hunter2-secret"},
+            probes=[{"name": "health", "purpose": "readiness", "kind": "http", "endpoint": "http://localhost/"}],
+            limits={"memory_mb": 512},
+            **{"state": "running", "desired": "up", **more},
+        )
+        running = process(one.owner, limits={"memory_mb": 512}, enforcement={"memory_mb": "cgroup"})
+        answer(one, ok=True, since=running.started_at)
+        Sample.objects.bulk_create(_samples(one, 8))
+        if made:
+            Dependency.objects.create(service=one, on=made[-1])
+        made.append(one)
+    return made
+
+
+def answer(service: Service, *, ok: bool, since: Any = None, said: str = "200 in time") -> ProbePeriod:
+    """What its probe says, for a minute by now."""
+    then = since or timezone.now() - timedelta(minutes=1)
+    return ProbePeriod.objects.create(
+        service=service, probe="health", purpose="readiness", ok=ok, answer=said, took_ms=3.2, checks=6, since=then
+    )
+
+
+def _samples(service: Service, count: int) -> list[Sample]:
+    now = timezone.now()
+    return [
+        Sample(
+            node=service.node, owner=service.owner, seconds=10, at=now - timedelta(seconds=10 * (count - number)),
+            cpu=number, cpu_most=number + 1, memory=(50 + number) << 20, memory_most=(60 + number) << 20, processes=1,
+        )
+        for number in range(count)
+    ]  # fmt: skip

@@ -13,35 +13,38 @@ from environments.models import Environment, Health
 from events.models import Event
 from processes.models import Node, Operation, Process
 from projects.models import Project
+from services.models import Service
 from sessions.models import Session
 from tests.console import rows
 
 pytestmark = pytest.mark.django_db
 
 LISTS = {
-    "/admin/": 12,
-    "/admin/gaia_sessions/session/": 14,
-    "/admin/environments/backup/": 13,
-    "/admin/environments/environment/": 15,
-    "/admin/environments/health/": 15,
-    "/admin/processes/operation/": 12,
-    "/admin/processes/process/": 12,
-    "/admin/processes/node/": 11,
-    "/admin/processes/portlease/": 13,
-    "/admin/projects/project/": 11,
-    "/admin/policy/user/": 11,
-    "/admin/policy/token/": 11,
-    "/admin/events/event/": 15,
+    "/admin/": 13,
+    "/admin/gaia_sessions/session/": 15,
+    "/admin/environments/backup/": 14,
+    "/admin/environments/environment/": 16,
+    "/admin/environments/health/": 16,
+    "/admin/processes/operation/": 13,
+    "/admin/processes/process/": 13,
+    "/admin/processes/node/": 12,
+    "/admin/processes/portlease/": 14,
+    "/admin/services/service/": 19,
+    "/admin/projects/project/": 12,
+    "/admin/policy/user/": 12,
+    "/admin/policy/token/": 12,
+    "/admin/events/event/": 16,
 }
 DETAILS = {
-    Session: 11,
-    Environment: 18,
-    Health: 11,
-    Operation: 11,
-    Process: 12,
-    Node: 13,
-    Project: 12,
-    Event: 10,
+    Session: 12,
+    Environment: 19,
+    Health: 12,
+    Operation: 12,
+    Process: 13,
+    Node: 14,
+    Service: 19,
+    Project: 13,
+    Event: 11,
 }
 
 
@@ -49,6 +52,7 @@ def furnish(size: int) -> None:
     """As much of everything."""
     rows.sessions(size)
     rows.health(rows.environments(min(size, 60)))
+    rows.services(min(size, 100))
     for number in range(size):
         rows.operation("succeeded", f"project/{number}")
         rows.ended(f"thing/{number}", 0)
@@ -96,5 +100,5 @@ def test_a_part_costs_only_what_it_shows(console: Client) -> None:
     signed_in = 2  # session and account
     assert parts(console, "fleet")() == signed_in + 1
     assert parts(console, "happened")() == signed_in + 1
-    assert parts(console, "badge-sessions")() == signed_in + 6
+    assert parts(console, "badge-sessions")() == signed_in + 7
     assert parts(console, "nothing")() == signed_in

@@ -19,6 +19,10 @@ class TestSessions(EndpointSuite):
     prefix = "/api/orchestration/sessions/"
 
 
+class TestServices(EndpointSuite):
+    prefix = "/api/orchestration/services/"
+
+
 class TestEnvironments(EndpointSuite):
     prefix = "/api/environments/"
 
@@ -53,6 +57,7 @@ class TestBackups(EndpointSuite):
 
 SUITES = (
     TestSessions,
+    TestServices,
     TestEnvironments,
     TestOperations,
     TestEvents,
