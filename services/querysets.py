@@ -14,12 +14,15 @@ from services.states import ServiceState
 if TYPE_CHECKING:
     from services.models import ProbePeriod, Service  # noqa: F401  named in the strings below
 
+_BETWEEN_TRIALS = (ServiceState.STARTING, ServiceState.STOPPING, ServiceState.BACKOFF, ServiceState.HELD)
+
 
 class ServiceQuerySet(models.QuerySet["Service"]):
     def failing(self) -> ServiceQuerySet:
-        """Those that do not stay up, so that somebody has to look at them."""
-        return self.filter(Q(state=ServiceState.FAILED) | Q(alarmed_at__isnull=False)).exclude(
-            state__in=(ServiceState.STOPPED, ServiceState.COMPLETED)
+        """Those that do not stay up, so that somebody has to look: given up, or in a crash loop, also in its trials."""
+        return self.filter(
+            Q(state__in=(ServiceState.FAILED, ServiceState.CRASH_LOOP))
+            | Q(alarmed_at__isnull=False, state__in=_BETWEEN_TRIALS)
         )
 
 

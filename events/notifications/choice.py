@@ -12,12 +12,21 @@ LEVELS = tuple(Level.values)  # the least first
 OWN = "notification."
 """Events that tell of telling: nobody is told of them, or one failure would make the next."""
 
+_RECOVERED = ".recovered"
+_TOLD_OF_FAILURE = (".failed", ".crash_loop")
 _PATTERN = re.compile(r"[A-Za-z0-9_.\-*?\[\]!]+")
 _LONGEST = 500
 
 
 def wants(destination: Destination, kind: str, level: str) -> bool:
-    """Whether the destination is to be told of an event of this kind and level."""
+    """Whether the destination is to be told of an event of this kind and level.
+
+    Whoever is told that something failed is also told that it has recovered, though that is no warning.
+    """
+    if kind.endswith(_RECOVERED):
+        failures = [kind.removesuffix(_RECOVERED) + ending for ending in _TOLD_OF_FAILURE]
+        if any(wants(destination, failure, Level.ERROR) for failure in failures):
+            return True
     if kind.startswith(OWN) or _weight(level) < _weight(destination.level):
         return False
     return any(fnmatchcase(kind, pattern) for pattern in destination.events.split())

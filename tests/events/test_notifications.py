@@ -109,6 +109,13 @@ def states(destination: Destination) -> list[tuple[str, int]]:
         ("*", "info", "notification.failed", "error", False),
         ("notification.*", "info", "notification.failed", "error", False),
         ("*", "error", "stage.failed", "critical", True),
+        ("*", "error", "service.recovered", "info", True),  # as it was told of the failure
+        ("service.crash_loop", "error", "service.recovered", "info", True),
+        ("*.failed", "warning", "service.recovered", "info", True),
+        ("service.recovered", "info", "service.recovered", "info", True),
+        ("service.recovered", "warning", "service.recovered", "info", False),
+        ("service.died", "info", "service.recovered", "info", False),
+        ("notification.*", "info", "notification.recovered", "info", False),
     ],
 )
 def test_kinds_by_pattern_and_level(patterns: str, level: str, kind: str, of_level: str, wanted: bool) -> None:
@@ -600,8 +607,9 @@ def test_the_kinds_that_the_guide_names_are_emitted() -> None:
     root = Path(__file__).resolve().parents[2]
     table = (root / "docs" / "notifications.md").read_text().split("| kinds | level | when |")[1].split("\n\n")[0]
     named = set(re.findall(r"`([a-z_]+\.[a-z_]+)`", table))
-    rooms = ("environments", "processes", "sessions", "gaia_site")
+    rooms = ("environments", "processes", "services", "sessions", "gaia_site")
     code = "".join(path.read_text() for room in rooms for path in (root / room).rglob("*.py"))
+    code += "".join(f'"service.{verb}"' for verb in re.findall(r'"([a-z_]+)"', (root / "services/ends.py").read_text()))
     made = {"operation.failed"}  # its second half is the state
     assert len(named) > 8
     assert [kind for kind in sorted(named - made) if f'"{kind}"' not in code] == []
