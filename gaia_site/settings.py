@@ -247,6 +247,7 @@ GAIA_OPERATIONS = {
     "environments.https": "environments.actions.https.operate",
     "environments.move": "environments.actions.ports.operate",
     "environments.layer": "environments.actions.layer_change.operate",
+    "doctor": "gaia_site.doctor.examination.operate",
 }
 
 # What else is looked at of environments, by rooms above theirs: function(environments) -> {id: findings}.

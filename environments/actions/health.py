@@ -76,7 +76,7 @@ def monitor(
 
     Returns: what is on record of each now, worst first.
     """
-    chosen = [each for each in _fresh(environments) if each.state not in ENVIRONMENT_BUSY]
+    chosen = [each for each in fresh(environments) if each.state not in ENVIRONMENT_BUSY]
     looked_at = timezone.now()
     found = check_environments(chosen, tell=tell)
     return health_record.record(chosen, found, confirmations=confirmations, looked_at=looked_at)
@@ -87,7 +87,7 @@ def live() -> list[Environment]:
     return list(Environment.objects.filter(state__in=ENVIRONMENT_ACTIVE).select_related("project"))
 
 
-def _fresh(environments: Iterable[Environment] | None) -> list[Environment]:
+def fresh(environments: Iterable[Environment] | None) -> list[Environment]:
     """The rows as they are now, with projects and stages: whoever asks may hold old ones. Two queries."""
     rows = Environment.objects.select_related("project").prefetch_related("stages")
     if environments is None:
@@ -97,7 +97,7 @@ def _fresh(environments: Iterable[Environment] | None) -> list[Environment]:
 
 def check_environment(environment: Environment) -> list[Finding]:
     """What every check says of one environment now; nothing is written."""
-    return check_environments(_fresh([environment]))[environment.pk]
+    return check_environments(fresh([environment]))[environment.pk]
 
 
 def check_environments(
@@ -131,7 +131,7 @@ def drift(environments: Iterable[Environment] | None = None) -> list[dict[str, A
 
     Returns: `{environment, layer, findings}` of each; without findings it is as its layer says.
     """
-    chosen = [each for each in _fresh(environments) if each.state not in ENVIRONMENT_BUSY]
+    chosen = [each for each in fresh(environments) if each.state not in ENVIRONMENT_BUSY]
     subjects = _subjects(chosen)
     looks = [Look((one.path, "layer"), _bound(check_layer, one)) for one in subjects.values()]
     results = side_by_side(looks, workers=_WORKERS, timeout=CHECK_S, deadline=ALL_S, tell=lambda done, total: None)

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from common.errors import Conflict, Refused, Unavailable
+from common.locks import lock_held
 
 _MARKER = "gaia-partial.json"
 
@@ -116,3 +117,20 @@ def _is_dead(directory: Path) -> bool:
         return False
     except OSError:
         return False
+
+
+def dead_partials(parent: Path) -> list[Path]:
+    """Partial directories of whatever target in a directory whose makers have died; nothing is removed."""
+    try:
+        found = [each for each in parent.glob(".*.gaia-partial-*") if each.is_dir() and not each.is_symlink()]
+    except OSError:
+        return []
+    return [each for each in found if (each / _MARKER).is_file() and not lock_held(each / _MARKER)]
+
+
+def remove_dead_partial(directory: Path) -> bool:
+    """Remove one of these; False when somebody works in it after all, or it is not there any more."""
+    if not _is_dead(directory):
+        return False
+    _remove(directory)
+    return not directory.exists()

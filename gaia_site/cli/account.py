@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from common.errors import Cancelled, InvalidInput, NotFound
 from common.redaction import mask_url
-from gaia_site.cli.ground import ready
+from gaia_site.cli.ground import ready, say
 
 
 def passwd(arguments: Namespace) -> int:
@@ -68,9 +68,11 @@ def token(arguments: Namespace) -> int:
 
 
 def config(arguments: Namespace) -> int:
-    """Settings in force and where each comes from. Returns: the exit code, 1 when some are wrong."""
+    """Settings in force and where each comes from, or one that is changed. Returns: the exit code, 1 for mistakes."""
     from common import config as settings
 
+    if arguments.key:
+        return _one_setting(arguments)
     loaded = settings.load()
     shown = {key.dotted: mask_url(str(loaded[key.dotted])) for key in settings.KEYS}
     if arguments.json:
@@ -86,6 +88,34 @@ def config(arguments: Namespace) -> int:
     for problem in loaded.problems:
         sys.stderr.write(f"gaia: {problem.message}\n  The default is in force.\n  {problem.hint}\n")
     return 1 if loaded.problems else 0
+
+
+def _one_setting(arguments: Namespace) -> int:
+    from common import config as settings
+    from common import config_edit
+    from common.home import gaia_home
+
+    key, home = arguments.key, gaia_home()
+    if arguments.unset:
+        there = config_edit.unset(home, key)
+        told = {"setting": key, "removed": there}
+        print(
+            json.dumps(told) if arguments.json else f"{key} {'was taken out of' if there else 'is not in'} config.toml."
+        )
+        return 0
+    if arguments.value is not None:
+        home.ensure()
+        config_edit.set_value(home, key, sys.stdin.readline().strip() if arguments.value == "-" else arguments.value)
+    loaded = settings.load(home)
+    if key not in loaded.values:
+        raise NotFound(f"there is no setting {key}", fix="gaia config shows them all.")
+    shown, origin = mask_url(str(loaded[key])), loaded.origins[key]
+    print(json.dumps({"setting": key, "value": shown, "origin": origin}) if arguments.json else shown)
+    if arguments.value is not None and origin.startswith("GAIA_"):
+        say(f"{origin} in your environment says otherwise, and wins: unset {origin}")
+    elif arguments.value is not None:
+        say("What runs takes it with its next start: gaia down --keep-stages && gaia up --detach")
+    return 0
 
 
 def manage(arguments: Namespace) -> int:

@@ -6,6 +6,7 @@ import argparse
 
 from gaia_site.cli import arguments_environments as environments
 from gaia_site.cli import arguments_layers as layers
+from gaia_site.cli import arguments_mcp as mcp
 from gaia_site.cli import arguments_services as services
 from gaia_site.cli.grammar import (
     PORT,
@@ -35,8 +36,10 @@ def build_parser() -> Parser:
     environments.add_ports(verbs)
     environments.add_https(verbs)
     layers.add_layers(verbs)
+    layers.add_doctor(verbs)
     _sessions(verbs)
     services.add_services(verbs)
+    mcp.add_mcp(verbs)
     environments.add_backups(verbs)
     _operations(verbs)
     _notify(verbs)
@@ -209,7 +212,10 @@ def _account(verbs: Verbs[Parser]) -> None:
     days = number("a number of days", 1, 3650)
     token.add_argument("--days", type=days, default=90, metavar="N", help="until it expires (default 90)")
     token.add_argument("--revoke", action="store_true", help="revoke the tokens of that name instead")
-    add_verb(verbs, "config", "account:config", "settings in force and where each comes from")
+    config = add_verb(verbs, "config", "account:config", "settings in force and where each comes from; changes one")
+    config.add_argument("key", nargs="?", metavar="KEY", help="only this one, such as server.port")
+    config.add_argument("value", nargs="?", metavar="VALUE", help="write it into config.toml; - reads standard input")
+    config.add_argument("--unset", action="store_true", help="take KEY out of config.toml: its default is in force")
 
 
 def _rest(verbs: Verbs[Parser]) -> None:

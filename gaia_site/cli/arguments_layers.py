@@ -53,6 +53,15 @@ def _add_fields(verb: Parser) -> None:
     verb.add_argument("--production", choices=("yes", "no"), help="its data is kept from every other layer")
 
 
+def add_doctor(verbs: Verbs[Parser]) -> None:
+    doctor = add_verb(verbs, "doctor", "doctor:doctor", "what is not as it should be, and the command that mends it")
+    which = doctor.add_mutually_exclusive_group()
+    which.add_argument("--verify", action="store_true", help="the quick check before a start, within two seconds")
+    which.add_argument("--comprehensive", action="store_true", help="everything, backups restored in a scratch place")
+    which.add_argument("--production-ready", action="store_true", help="and what a machine that others reach must have")
+    which.add_argument("--ports", action="store_true", help="only ports: who has those that are handed out")
+
+
 def _ports(text: str) -> tuple[int | None, int | None]:
     if text == "none":
         return None, None

@@ -56,10 +56,11 @@ def load(*, console: bool = False) -> None:
             meaning="\n".join(problem.message for problem in problems),
             fix="\n".join(dict.fromkeys(problem.hint for problem in problems)),
         )
-    _load_django(console)
+    load_django(console)
 
 
-def _load_django(console: bool) -> None:
+def load_django(console: bool = False) -> None:
+    """Load Django with the settings that are in force; what is wrong with them is not asked."""
     import django
 
     os.environ["DJANGO_SETTINGS_MODULE"] = _settings_module(os.environ.get("DJANGO_SETTINGS_MODULE", ""))

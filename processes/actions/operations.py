@@ -21,7 +21,7 @@ from common.locks import lock_held
 from events import log
 from events.actor import acting_as, current_actor
 from events.models import Level
-from processes.actions.harvest import harvest_if_gone
+from processes.actions.harvest import harvest_if_gone, is_alive
 from processes.actions.nodes import daemon_runs, ensure_node
 from processes.actions.processes import request_start, request_stop
 from processes.models import Operation, Process
@@ -247,6 +247,15 @@ def fail_interrupted(subject: str | None = None) -> int:
     for operation in candidates.filter(subject=subject) if subject else candidates:
         count += fail_if_interrupted(operation)
     return count
+
+
+def is_interrupted(operation: Operation) -> bool:
+    """Whether nobody works on an operation any more that is said to be worked on; nothing is written."""
+    process = Process.objects.filter(owner=operation.owner).order_by("-id").first()
+    if process is None:
+        return operation.active and not _foreground_alive(operation)
+    gone = not process.active or (not daemon_runs() and process.pid is not None and not is_alive(process))
+    return operation.active and gone
 
 
 def fail_if_interrupted(operation: Operation) -> bool:
