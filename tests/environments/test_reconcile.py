@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -197,7 +198,7 @@ def test_a_look_takes_as_many_statements_for_fifty_as_for_five(place: Place) -> 
 
 def test_looking_takes_a_small_share_of_the_time(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([100.0, 100.0, 102.0, 102.0, 102.0])
-    monkeypatch.setattr("environments.reconcile.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr(reconcile, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     monkeypatch.setattr(reconcile, "refresh_git", lambda environments: None)
 
     reconcile.look_at_git()

@@ -71,6 +71,8 @@ def test_a_program_that_ended_since_tmux_told_of_it_is_no_shell(
 def test_a_program_ended_by_a_signal(db: None, acting: str, tmux: Tmux, agents: Path) -> None:
     install(agents, "claude", "exec sleep 1000")
     start.start_fleet(only=["architect"])
+    # typed before it has its terminal, nobody would hear it
+    until(lambda: reconcile.look() or control.find("architect").command == "sleep")
     tmux("send-keys", "-t", "=architect:", "C-c")
     until(lambda: reconcile.look() or control.find("architect").exit_status is not None)
     assert control.find("architect").exit_status == -2
