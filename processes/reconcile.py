@@ -126,7 +126,7 @@ class ProcessReconciler:
             self._operations_at = self._clock() + _OPERATIONS_EVERY_S
             operations.fail_interrupted()
         for process in self._keeper.tick() if self._keeper is not None else ():
-            self._try(process, self._begin)
+            self._try(process, self._start)
 
     def due_in(self) -> float | None:
         """Seconds until the keeper wants to look again; None when it only waits to be told."""
@@ -320,8 +320,8 @@ class ProcessReconciler:
                 self._kept(write, partial(_follow_on, follow, starts))
         for process, _ in ends:
             self._over(process)
-        for start in starts:
-            self._try(start, self._begin)
+        for start in starts:  # its row is a moment old and this thread's: nobody can have carried it out
+            self._try(start, self._start)
 
     def _before_end(self, process: Process) -> Callable[[], Process | None] | None:
         try:

@@ -82,6 +82,7 @@ class Gates:
 
     def __init__(self) -> None:
         self._lines: dict[tuple[int, str], _LogLine] = {}
+        self._gateless: dict[int, int] = {}  # and of which revision that is known
 
     def of(self, service: Service) -> list[Gate]:
         """All of a service's gates, in the order they were written."""
@@ -100,7 +101,12 @@ class Gates:
 
     def closed(self, service: Service) -> str:
         """What a service has to wait for, in words; "" when it may start."""
-        return closed(self.of(service))
+        if self._gateless.get(service.pk) == service.revision:
+            return ""  # most have none, and a start after a crash waits for the answer
+        gates = self.of(service)
+        if not gates:
+            self._gateless[service.pk] = service.revision
+        return closed(gates)
 
     def _is_met(self, edge: Dependency, process: Process | None) -> bool:
         state = edge.on.state

@@ -99,22 +99,34 @@ class Supervisor:
             self._see_health(service, process)
 
     def _service_of(self, process: Process) -> Service | None:
-        return Service.objects.select_related("node").filter(node=self._node, owner=process.owner).first()
+        service = Service.objects.filter(node=self._node, owner=process.owner).order_by().first()
+        if service is not None:
+            service.node = self._node
+        return service
 
     # -- looking
 
     def tick(self) -> list[Process]:
         """Look at every service once. Returns: starts that are to be carried out."""
         rows = Service.objects.filter(node=self._node).values_list(
-            "pk", "owner", "state", "desired", "next_start_at", "probes", "failures", "alarmed_at"
+            "pk", "owner", "state", "desired", "next_start_at", "probes", "failures", "alarmed_at", "ready_at"
         )
         live = self._live()
         now = self._now()
         self._due_at = min((due for _, _, _, _, due, *_ in rows if due is not None), default=None)
         wanted = [
             pk
-            for pk, owner, state, desired, due, probes, failures, alarmed in rows
-            if self._needs_look(pk, state, desired, due, bool(probes), bool(failures or alarmed), live.get(owner), now)
+            for pk, owner, state, desired, due, probes, failures, alarmed, ready in rows
+            if self._needs_look(
+                pk,
+                state,
+                desired,
+                due,
+                bool(probes),
+                bool(failures or alarmed) and _may_be_steady(ready, now),
+                live.get(owner),
+                now,
+            )
         ]
         return self._look_at(wanted) if wanted else []
 
@@ -402,6 +414,11 @@ class Supervisor:
 
 class Outrun(Conflict):
     """Somebody has changed the service between the look and the writing; the next look decides anew."""
+
+
+def _may_be_steady(ready_at: datetime | None, now: datetime) -> bool:
+    """Whether it has been ready for so long that earlier failures may be forgotten."""
+    return ready_at is not None and (now - ready_at).total_seconds() >= backoff.STEADY_S
 
 
 def is_due(due: datetime, now: datetime) -> bool:
