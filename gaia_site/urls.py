@@ -6,6 +6,7 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from gaia_site import api
+from services.api_mcp import status as mcp_status
 
 handler404 = "gaia_site.errors.not_found"
 handler403 = "gaia_site.errors.refused"
@@ -15,6 +16,7 @@ urlpatterns = [
     path("", RedirectView.as_view(url="/admin/")),
     path("health", api.alive),
     path("ready", api.ready),
+    path("mcp/status", mcp_status),
     path("api/multi-env/status", api.status),
     path("api/multi-env/directories", api.directories),
     path("api/multi-env/environments", api.environments),

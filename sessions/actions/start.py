@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from common.errors import Conflict, InvalidInput, NotFound, Unavailable
 from common.names import check_name
+from environments.actions.mcp_config import write_configs
 from environments.models import Environment
 from environments.states import ENVIRONMENT_ACTIVE
 from events import log
@@ -53,7 +54,7 @@ class Started:
     notes: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Start:
     """A row that is to be, and what will run in its pane; the launch may carry keys, which are not stored."""
 
@@ -246,6 +247,7 @@ def _start(wanted: Sequence[_Start]) -> Started:
     done.already = [one.row.name for one in wanted if one not in ours]
     if not ours:
         return done
+    _tell_of_mcp_servers(ours)
     end_left_over(Session.objects.own().filter(name__in=[one.row.name for one in ours]))
     try:
         _workspaces().mkdir(mode=0o700, exist_ok=True)
@@ -282,6 +284,13 @@ def _record_intents(wanted: Sequence[_Start]) -> list[_Start]:
             one.row.pk = keys[one.row.gaia_id]
             log.emit("session.requested", subject=one.row.key, message=f"Start of session {one.row.name} was asked for")
     return ours
+
+
+def _tell_of_mcp_servers(ours: Sequence[_Start]) -> None:
+    """Bring the `.mcp.json` of the checkouts they work in into line; where that cannot be, a note says so."""
+    told = write_configs(one.row.environment_id for one in ours if one.row.environment_id is not None)
+    for one in ours:
+        one.note = "; ".join(part for part in (one.note, told.get(one.row.environment_id or 0, "")) if part)
 
 
 def _record_results(ours: Sequence[_Start], made: Sequence[Created | CreateFailed], done: Started) -> None:
