@@ -53,6 +53,7 @@ def _console(verbs: Verbs[Parser]) -> None:
     up = add_verb(verbs, "up", "up:up", "start the console; with a repository also its environments and the fleet")
     up.add_argument("repo", nargs="?", metavar="REPO", help="path or URL of a repository to set up at once")
     up.add_argument("--demo", action="store_true", help="make a sample project, five environments and the fleet of 26")
+    up.add_argument("--clean", action="store_true", help="first clear what was left behind by what was killed")
     up.add_argument("--detach", action="store_true", help="return when it is ready instead of following what happens")
     up.add_argument("--foreground", action="store_true", help="be the daemon, for a systemd unit; ends when told to")
     up.add_argument("--port", type=PORT, help="port of the console (default: the setting, 8080)")

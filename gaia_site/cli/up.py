@@ -17,7 +17,7 @@ from common.errors import Conflict, InvalidInput, Unavailable
 from common.files import file_lock, write_json
 from common.home import gaia_home
 from common.text import plain
-from gaia_site.cli import fast
+from gaia_site.cli import clean_start, fast
 from gaia_site.cli.ground import called_from, ready, say
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def up(arguments: Namespace) -> int:
 
     check_programs()
     _check_room()
+    begun = clean_start.clean_first() if arguments.clean else {}
     if arguments.foreground:
         _become_daemon(arguments.port)
     with file_lock(gaia_home().locks / "up.lock", timeout=_READY_S, what="the start of GAIA"):
@@ -54,7 +55,7 @@ def up(arguments: Namespace) -> int:
     console["password"] = _first_password()
     _warn_of_exposure()
     if arguments.json:
-        print(json.dumps(console), flush=True)
+        print(json.dumps({**console, **begun}), flush=True)
     else:
         _welcome(console)
     if not arguments.detach:

@@ -27,7 +27,8 @@ class Needs(IntEnum):
     """What a check stands on; without it, it cannot be made, and the check of that says so."""
 
     NOTHING = 0
-    DATABASE = 1
+    CONNECTION = 1
+    DATABASE = 2
 
 
 EVERY = frozenset({Depth.VERIFY, Depth.USUAL, Depth.COMPREHENSIVE, Depth.PRODUCTION})

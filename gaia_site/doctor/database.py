@@ -49,14 +49,16 @@ def _unreachable(error: DatabaseError) -> Finding:
     return failed("database", "silent", f"the database does not answer: {said}", "GAIA cannot work without it.", fix)
 
 
-def usable() -> bool:
-    """Whether checks can ask the database: it answers and has tables."""
+def what_is_there() -> Needs:
+    """What checks can ask: nothing, a database that answers, or one with the tables that they know."""
+    if connection.vendor == "sqlite" and not Path(str(connection.settings_dict["NAME"])).exists():
+        return Needs.NOTHING
     try:
-        if connection.vendor == "sqlite" and not Path(str(connection.settings_dict["NAME"])).exists():
-            return False
-        return not list(check_answers()) and "events_event" in connection.introspection.table_names()
+        if list(check_answers()):
+            return Needs.NOTHING
+        return Needs.CONNECTION if list(check_migrations()) else Needs.DATABASE
     except DatabaseError:
-        return False
+        return Needs.NOTHING
 
 
 def check_migrations() -> Iterator[Finding]:
@@ -175,10 +177,10 @@ def check_restorable() -> Iterator[Finding]:
 
 CHECKS = (
     Check("database", check_answers, well="the database answers"),
-    Check("migrations", check_migrations, needs=Needs.DATABASE, well="every migration is applied"),
-    Check("database", check_sqlite, needs=Needs.DATABASE, well="it is written as it should be"),
+    Check("migrations", check_migrations, needs=Needs.CONNECTION, well="every migration is applied"),
+    Check("database", check_sqlite, needs=Needs.CONNECTION, well="it is written as it should be"),
     Check("clock", check_server_clock, USUAL, Needs.DATABASE, "the database's clock agrees"),
     Check("backups", check_backup, needs=Needs.DATABASE, well="GAIA's own database is backed up"),
-    Check("database", check_integrity, THOROUGH, Needs.DATABASE, "every page of the database was read"),
+    Check("database", check_integrity, THOROUGH, Needs.CONNECTION, "every page of the database was read"),
     Check("backups", check_restorable, THOROUGH, Needs.DATABASE, "the newest backups were restored in a scratch place"),
 )

@@ -50,13 +50,13 @@ def examine(depth: Depth = Depth.USUAL, *, tell: Tell = lambda done, total, name
     """
     chosen = [check for check in CHECKS if depth in check.depths]
     begun, found, fine = time.monotonic(), list[Finding](), list[Finding]()
-    usable: bool | None = None
+    there: Needs | None = None
     for number, check in enumerate(chosen):
         tell(number, len(chosen), check.name)
-        if check.needs == Needs.DATABASE:
-            usable = database.usable() if usable is None else usable
-            if not usable:
-                continue  # why is told by the check of the database
+        if check.needs != Needs.NOTHING:
+            there = database.what_is_there() if there is None else there
+            if there < check.needs:
+                continue  # why is told by the checks of the database
         said = list(_asked(check))
         found += said
         if not said and check.well:
@@ -68,7 +68,7 @@ def _asked(check: Check) -> Iterable[Finding]:
     try:
         return list(check.run())
     except Exception as error:  # one check's trouble must not hide what the others found
-        logger.exception("the check %s failed", check.name)
+        logger.debug("the check %s failed", check.name, exc_info=True)
         return [not_known(check.name, f"the check itself failed: {type(error).__name__}: {error}")]
 
 
