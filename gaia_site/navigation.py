@@ -7,9 +7,9 @@ from typing import Any
 from django.urls import reverse_lazy
 
 
-def _item(title: str, icon: str, model: str, key: str, needs: str = "") -> dict[str, Any]:
-    """A list one can go to: `key` after g, `needs` names the count of what waits for a person there."""
-    link = reverse_lazy(f"admin:{model}_changelist" if model else "admin:index")
+def _item(title: str, icon: str, model: str, key: str, needs: str = "", page: str = "") -> dict[str, Any]:
+    """A list one can go to, or a `page` of its own: `key` after g, `needs` names the count of what waits there."""
+    link = reverse_lazy(page or (f"admin:{model}_changelist" if model else "admin:index"))
     return {"title": title, "icon": icon, "link": link, "key": key, "needs": needs}
 
 
@@ -87,6 +87,7 @@ UNFOLD: dict[str, Any] = {
                     _item("Jobs", "event_repeat", "django_q_schedule", "j"),
                     _item("Destinations", "campaign", "events_destination", "w"),
                     _item("Processes", "memory", "processes_process", "r"),
+                    _item("Doctor", "stethoscope", "", "d", page="console:doctor"),
                     _item("Layers", "layers", "environments_layer", "k"),
                     _item("Ports", "settings_ethernet", "processes_portlease", "l"),
                     _item("People", "person", "policy_user", "u"),
