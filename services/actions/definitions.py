@@ -39,6 +39,7 @@ def register(spec: ServiceSpec, *, start: bool = False, place: Place | None = No
     node, chosen = ensure_node(), place or Place()
     owner = chosen.owner or f"{OWNER}{spec.name}"
     rows.check_kind(spec, place)
+    rows.check_account(spec)
     rows.check_new(spec, node, owner)
     rows.check_dependencies([spec])
     if spec.port is not None and rows.leases_port(spec.kind):
@@ -70,6 +71,7 @@ def redefine(service: Service, spec: ServiceSpec, *, place: Place | None = None)
     chosen = place or Place.of(service)
     if spec.kind != service.kind:
         rows.check_kind(spec, place)
+    rows.check_account(spec)
     rows.check_dependencies([spec])
     if spec.port is not None and spec.port != service.port and rows.leases_port(spec.kind):
         rows.check_port(service.node, service.owner, spec.port)

@@ -252,6 +252,7 @@ def _check(specs: list[ServiceSpec], known: dict[str, Service], node: Node) -> N
         service = known.get(spec.name)
         if service is None or spec.kind != service.kind:
             rows.check_kind(spec, None)
+        rows.check_account(spec)
         if service is not None and service.kind in rows.MADE_ELSEWHERE:
             raise Conflict(f"{service.called} is made by GAIA itself", fix=f"Leave {spec.name} out, or rename it.")
         owner = service.owner if service is not None else f"{rows.OWNER}{spec.name}"

@@ -10,6 +10,7 @@ from typing import Any
 from common.errors import Conflict, InvalidInput, NotFound
 from events import log
 from processes.actions.ports import check_free, lease_ports, move_lease, release_ports
+from processes.drivers.account import account
 from processes.models import Node, PortLease, Process
 from processes.states import EnvironmentBase
 from services.dependencies import check_acyclic
@@ -66,6 +67,12 @@ def check_kind(spec: ServiceSpec, place: Place | None) -> None:
             meaning="Stages and GAIA's own parts become services by themselves.",
             fix='Write "kind": "process", or leave it out.',
         )
+
+
+def check_account(spec: ServiceSpec) -> None:
+    """Raise InvalidInput for an account there is not, Refused when GAIA may not run anything as it."""
+    if spec.user:
+        account(spec.user)
 
 
 def check_new(spec: ServiceSpec, node: Node, owner: str) -> None:

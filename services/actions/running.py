@@ -6,12 +6,15 @@ Each is one transaction, may be said again without harm, and never waits.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
+from django.db import transaction
 from django.db.models import Q
 
-from common.errors import Conflict, NotFound
+from common.errors import Conflict, InvalidInput, NotFound
 from events import log
+from processes.actions import stopping
 from processes.actions.processes import request_stop
 from processes.models import Process
 from services.actions.recording import begin, hold, move
@@ -42,6 +45,8 @@ def start(service: Service) -> Service:
     """Have a service up: now, or as soon as what it depends on is there.
 
     What runs or is about to is left alone. After a failure it is started at once, and counts as new.
+
+    Raises: InvalidInput when one of its secrets has no value yet.
     """
     return _until_written(service, _start)
 
@@ -100,11 +105,25 @@ def _start(service: Service) -> bool:
     if service.state == ServiceState.STOPPING:
         told = "starts again as soon as it has stopped"
         return service.desired == Desired.UP or _want(service, Desired.UP, "start_requested", told)
+    _check_secrets(service)
+    if _live(service) is not None:  # its script started it, which the daemon has not seen yet
+        return service.desired == Desired.UP or _want(service, Desired.UP, "start_requested", "is to stay up")
     why = Gates().closed(service)
     fresh = {"failures": 0, "failed_at": [], "last_death": service.last_death | {"repeated": 0}}
     if why:
         return hold(service, why, fields=fresh)
     return begin(service, message=f"Start of {service.called} was asked for", fields=fresh) is not None
+
+
+def _check_secrets(service: Service) -> None:
+    missing = sorted(name for name, value in service.secrets.items() if value is None)
+    if missing:
+        raise InvalidInput(
+            f"{service.called} has no value for its secret{'s' if len(missing) > 1 else ''} {', '.join(missing)}",
+            meaning="A definition that was imported names its secrets and does not have their values.",
+            fix=f'Give them: redefine {service.name} with "secrets": {{"{missing[0]}": "…"}}.',
+            missing=missing,
+        )
 
 
 def _want(service: Service, desired: str, kind: str, told: str) -> bool:
@@ -204,8 +223,12 @@ def _end(processes: Sequence[Process], graceful: bool) -> None:
 
 
 def _hurry(processes: Sequence[Process], graceful: bool) -> None:
-    """No grace period, even when it was asked to end before."""
+    """No grace period. What is in the middle of one is killed as soon as that is written down."""
     if not graceful:
+        for process in processes:
+            if process.stop_requested_at is not None and process.pid is not None:
+                process.stop_grace = 0.0
+                transaction.on_commit(partial(stopping.end, process))
         Process.objects.active().filter(Q(pk__in=[each.pk for each in processes]), ~Q(stop_grace=0)).update(
             stop_grace=0.0
         )
