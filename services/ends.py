@@ -25,6 +25,7 @@ SIGNAL = "signal"
 
 _REBOOTED = "the machine was restarted"
 _SIGNAL_BASE = 128
+_KILLED = "SIGKILL"
 _UNRUNNABLE = {126: "it cannot be executed", 127: "it was not found"}
 _ENDED_BY_GAIA = {
     StopCause.MEMORY: "was ended because it used more memory than it may",
@@ -211,13 +212,15 @@ def _hopeless(service: Service, end: End, count: dict[str, Any]) -> str:
     """Why another start would end the same way; "" when it might not."""
     if service.restart == Restart.NEVER:
         return "it is not to be started again"
+    if service.kind == ServiceKind.PLATFORM:
+        return ""  # once a minute for ever: who is given up cannot be started from a console that is down
     if service.kind == ServiceKind.STAGE and not end.ever_ready:
         return "it was never ready since its launch"  # whoever launched it is told at once, and mends it
     if end.cause == EXIT and end.code in _UNRUNNABLE:
         return f"its command {service.argv[0]} cannot run: {_UNRUNNABLE[end.code]}"
     same = count["last_death"]["repeated"]
-    if end.cause in (NOT_STARTED, LOST) or same < backoff.IDENTICAL:
-        return ""
+    if end.cause in (NOT_STARTED, LOST) or end.signal == _KILLED or same < backoff.IDENTICAL:
+        return ""  # what others do to it, kill -9 among it, says nothing of the next start
     return f"it ended {same} times in a row like this without ever being ready"
 
 

@@ -200,6 +200,16 @@ def test_three_equal_deaths_before_it_was_ever_ready_are_enough(
     assert then.state == state
 
 
+@pytest.mark.parametrize(("kind", "code"), [("process", 137), ("platform", 1), ("platform", 127)])
+def test_who_is_killed_by_others_and_what_gaia_stands_on_are_never_given_up(kind: str, code: int) -> None:
+    one, states = service(kind=kind, probes=[PROBE]), []
+    for _ in range(7):
+        then = after(one, process(code))
+        states.append(then.state)
+        one = service(**{"kind": kind, "probes": [PROBE], **then.fields})
+    assert states == ["starting", *["backoff"] * 3, *["crash_loop"] * 3]
+
+
 def test_a_port_that_is_taken_is_tried_for_ever() -> None:
     """Whoever has it may go away."""
     one = service(state="starting", probes=[PROBE])
