@@ -42,6 +42,8 @@ DECK = {
     "daemon": 5, "web": 2, "jobs": 2, "web shim": 2, "jobs shim": 2,
 }  # fmt: skip
 """What fifty kills are made of."""
+PATIENCE_S = 5.0
+"""Then an operator does not wait for the next try any more."""
 ENDS = ("process.exited", "process.stopped", "process.lost", "process.not_started")
 
 pytestmark = pytest.mark.chaos
@@ -138,8 +140,12 @@ class Storm:
 
     def kill(self, kind: str) -> None:
         """One process of this kind; when there is none, as soon as there is one again."""
+        patience = time.monotonic() + PATIENCE_S
         while not (victims := self.victims(kind)):
             self.revive()
+            if time.monotonic() > patience:  # the console's next try may be a minute away
+                self.gaia.up()
+                patience = time.monotonic() + PATIENCE_S
             time.sleep(0.05)
         pid, name = self.dice.choice(victims)
         if kind.startswith("command"):
