@@ -31,9 +31,9 @@ class LayerAdmin(ConsoleAdmin):
     """What environments stand on."""
 
     plural = "Layers"
-    list_display = ("name", "purpose", "engine", "ports", "mcp", "needs", "members")
-    minor = ("purpose", "needs")
-    extra = ("mcp",)
+    list_display = ("name", "purpose", "engine", "ports", "servers", "members")
+    minor = ("purpose",)
+    extra = ("servers",)
     numbers = ("ports", "members")
     search_fields = ("name", "purpose")
     search_help_text = "Name, purpose"
@@ -49,6 +49,10 @@ class LayerAdmin(ConsoleAdmin):
 
     @display(description="Ports")
     def ports(self, layer: Layer) -> str:
+        return ""
+
+    @display(description="MCP servers", ordering="mcp")
+    def servers(self, layer: Layer) -> str:
         return ""
 
     @display(description="Environments")
