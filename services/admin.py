@@ -50,14 +50,15 @@ class ServiceAdmin(ConsoleAdmin):
     """Processes that should stay up."""
 
     plural = "Services"
-    list_display = ("state", "name", "kind", "health", "state_since", "restarts", "cpu", "memory")
-    numbers = ("state_since", "restarts", "cpu", "memory")
+    list_display = ("state", "name", "kind", "health", "since", "restarts", "cpu", "memory")
+    numbers = ("since", "restarts", "cpu", "memory")
     minor = ("kind", "health", "restarts")
-    extra = ("state_since", "cpu")
+    extra = ("since", "cpu")
     list_filter = (ServiceStateFilter, NeedsSomebodyFilter, KindFilter)
     search_fields = ("name", "title", "owner", "port")
     search_help_text = "Name, title, port"
     ordering = ("name",)
+    change_list_template = "services/list.html"
     list_buttons_template = "services/list_buttons.html"
     detail_template = "services/detail.html"
     live_on = "service."
@@ -73,6 +74,10 @@ class ServiceAdmin(ConsoleAdmin):
 
     @display(description="Health")
     def health(self, service: Service) -> str:
+        return ""
+
+    @display(description="Since", ordering="state_since")
+    def since(self, service: Service) -> str:
         return ""
 
     @display(description="CPU")

@@ -102,9 +102,7 @@ class ServiceDefinitionSerializer(_Shape):
     port = serializers.IntegerField(required=False, allow_null=True)
     health_check = HealthCheckSerializer(required=False, help_text="One check: ready, and restarted when it fails")
     probes = ProbeDefinitionSerializer(many=True, required=False)
-    limits = serializers.DictField(
-        required=False, help_text='{"memory_mb": 512, "cpu_percent": 50, "run_time_s": "1h"}'
-    )
+    limits = serializers.DictField(required=False, help_text='{"memory": "512MB", "cpu": 50, "run_time": "1h"}')
     depends_on = serializers.ListField(required=False, help_text='Names, or {"name", "condition", "pattern"}')
     auto_restart = serializers.BooleanField(required=False, help_text="Short for restart: always, or never")
     restart = serializers.ChoiceField(choices=Restart.choices, default=Restart.ON_FAILURE)
@@ -197,7 +195,7 @@ _WORKER: dict[str, Any] = {
         {"type": "log", "purpose": "startup", "pattern": "ready for jobs"},
         {"type": "exec", "purpose": "liveness", "command": ["python3", "-m", "worker", "--ping"], "interval": "10s"},
     ],
-    "limits": {"memory_mb": 512, "cpu_percent": 50},
+    "limits": {"memory": "512MB", "cpu": 50},
     "depends_on": ["api-server"],
     "stop_grace": "30s",
 }
@@ -206,7 +204,5 @@ DEFINITION_EXAMPLES = [
     OpenApiExample("a worker that depends on it", value=_WORKER, request_only=True),
 ]
 CHANGE_EXAMPLES = [
-    OpenApiExample(
-        "another port and less memory", value={"port": 8090, "limits": {"memory_mb": 1024}}, request_only=True
-    )
+    OpenApiExample("another port and less memory", value={"port": 8090, "limits": {"memory": "1GB"}}, request_only=True)
 ]

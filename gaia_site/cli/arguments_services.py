@@ -48,8 +48,7 @@ def _register(register: Parser) -> None:
     )
     register.add_argument("--health", metavar="CHECK", help="URL or /path for HTTP; tcp, or HOST:PORT, to connect")
     register.add_argument("--depends-on", action="append", default=[], metavar="NAME", help="must be ready before it")
-    megabytes = number("a number of megabytes", 1, 2**40)
-    register.add_argument("--memory", type=megabytes, metavar="MB", help="the most memory it may use, in MB")
+    register.add_argument("--memory", metavar="SIZE", help="the most it may use, such as 512MB")
     restart = ("always", "on_failure", "never")
     register.add_argument("--restart", choices=restart, metavar="WHEN", help="always, on_failure (default) or never")
 

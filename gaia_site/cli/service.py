@@ -124,7 +124,7 @@ def _spec(arguments: Namespace) -> ServiceSpec:
         "depends_on": arguments.depends_on,
         **({"port": arguments.port} if arguments.port else {}),
         **({"restart": arguments.restart} if arguments.restart else {}),
-        **({"limits": {"memory_mb": arguments.memory}} if arguments.memory else {}),
+        **({"limits": {"memory": arguments.memory}} if arguments.memory else {}),
     }
     if arguments.health:
         given["health_check"] = _health_check(arguments.health)
@@ -331,11 +331,11 @@ def metrics(arguments: Namespace) -> int:
 def events(arguments: Namespace) -> int:
     """What happened to a service, oldest first. Returns: the exit code."""
     ready()
-    from events.models import Event
     from services.actions.running import find_service
+    from services.console.page import own_events
 
     service = find_service(arguments.name)
-    shown = list(reversed(Event.objects.filter(subject=service.owner)[: arguments.limit]))
+    shown = list(reversed(own_events(service)[: arguments.limit]))
     if arguments.json:
         _print([event.as_dict() for event in shown])
         return 0

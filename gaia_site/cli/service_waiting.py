@@ -8,6 +8,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from django.utils import timezone
+
 from common.errors import Conflict, GaiaError, Unavailable
 from gaia_site import platform
 from gaia_site.cli.ground import say
@@ -20,6 +22,7 @@ from services.states import SERVICE_NEEDS_SOMEBODY, ServiceState
 _LOOK_S = 0.1
 _LOG_LOOK_S = 0.3
 _LAST_LINES = 5
+_SETTLED_S = 0.7
 _GOAL = {
     "up": (ServiceState.RUNNING, ServiceState.COMPLETED),
     "down": (ServiceState.STOPPED, ServiceState.COMPLETED, ServiceState.FAILED),
@@ -61,7 +64,15 @@ def _waiting(services: Sequence[Service], wanted: str, show: _Progress) -> list[
     for service in now:
         if wanted == "up" and service.state in SERVICE_NEEDS_SOMEBODY:
             raise _did_not(service)
-    return [service for service in now if service.state not in _GOAL[wanted]]
+    return [service for service in now if not _is_there(service, wanted)]
+
+
+def _is_there(service: Service, wanted: str) -> bool:
+    """One without probes counts as running from its first moment: it has to last a little."""
+    if service.state not in _GOAL[wanted]:
+        return False
+    unproved = service.state == ServiceState.RUNNING and not service.probes
+    return not unproved or (timezone.now() - service.state_since).total_seconds() >= _SETTLED_S
 
 
 def _did_not(service: Service) -> GaiaError:
@@ -100,8 +111,8 @@ class _Progress:
         if told == self._said:
             return
         if self._live:
-            there = sum(service.state in _GOAL[wanted] for service in services)
-            rest = [text for name, text in told.items() if not _is_there(services, name, wanted)]
+            rest = [told[service.name] for service in services if not _is_there(service, wanted)]
+            there = len(services) - len(rest)
             line = f"{there}/{len(services)}  {'; '.join(rest)}"
             sys.stderr.write(f"\r\x1b[2K{line[:100]}")
             sys.stderr.flush()
@@ -116,10 +127,6 @@ class _Progress:
         if self._drawn:
             sys.stderr.write("\r\x1b[2K")
             sys.stderr.flush()
-
-
-def _is_there(services: Sequence[Service], name: str, wanted: str) -> bool:
-    return any(service.name == name and service.state in _GOAL[wanted] for service in services)
 
 
 def _told(service: Service) -> str:

@@ -11,21 +11,22 @@ from services.models import Service
 from services.spec import ServiceSpec, parse_spec
 
 _LONGEST = 200_000
-_EXAMPLE = {
-    "name": "api-server",
-    "command": "go",
-    "args": ["run", "./cmd/api"],
-    "cwd": "/srv/api",
-    "port": 8080,
-    "health_check": {
-        "type": "http",
-        "endpoint": "http://localhost:8080/health",
-        "interval": "30s",
-        "timeout": "5s",
-        "retries": 3,
-    },
-    "auto_restart": True,
-}
+_EXAMPLE = """\
+{
+  "name": "api-server",
+  "command": "go",
+  "args": ["run", "./cmd/api"],
+  "cwd": "/srv/api",
+  "port": 8080,
+  "health_check": {
+    "type": "http",
+    "endpoint": "http://localhost:8080/health",
+    "interval": "30s",
+    "timeout": "5s",
+    "retries": 3
+  },
+  "auto_restart": true
+}"""
 FIELDS = (
     ("name", "letters, digits, - and _; needed"),
     ("command, args", "what runs, without a shell; needed"),
@@ -34,7 +35,7 @@ FIELDS = (
     ("port", "the port it listens on, free before each start"),
     ("health_check", 'one check: type http, tcp, exec or log; "30s" is a duration'),
     ("probes", "more of them, each with a purpose: startup, readiness, liveness"),
-    ("limits", '{"memory_mb": 512, "cpu_percent": 50, "run_time_s": "1h", "quiet_s": "10m", "open_files": 1024}'),
+    ("limits", '{"memory": "512MB", "cpu": 50, "run_time": "1h", "quiet": "10m", "open_files": 1024}'),
     ("depends_on", '["db"], or {"db": "started"}: healthy, started, completed, log_line'),
     ("auto_restart, restart", "true or false; or always, on_failure, never"),
     ("stop_grace", 'how long it has to end by itself, such as "10s"'),
@@ -46,12 +47,12 @@ FIELDS = (
 
 def text_of(service: Service | None) -> str:
     """What the form begins with: the definition as it is, or an example."""
-    return written(service) if service is not None else _pretty(_EXAMPLE)
+    return written(service) if service is not None else _EXAMPLE
 
 
 def written(service: Service) -> str:
     """Its definition as JSON, secrets without their values."""
-    return _pretty(definition_of(service))
+    return json.dumps(definition_of(service), indent=2, ensure_ascii=False)
 
 
 def read(text: str) -> ServiceSpec:
@@ -75,7 +76,3 @@ def load(text: str) -> Any:
         ) from None
     except RecursionError:
         raise InvalidInput("this is no definition: it is nested too deeply") from None
-
-
-def _pretty(data: Any) -> str:
-    return json.dumps(data, indent=2, ensure_ascii=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from events.models import Event
@@ -50,8 +51,13 @@ def parts_of(service: Service) -> dict[str, Any]:
         "shown_limits": [_shown_limit(each) for each in one["limits"]],
         "spans": SPANS,
         "strips": lambda: _strips(service),
-        "events": lambda: Event.objects.filter(subject=service.owner)[:_EVENTS],
+        "events": lambda: own_events(service)[:_EVENTS],
     }
+
+
+def own_events(service: Service) -> QuerySet[Event]:
+    """What happened to it, newest first, without what its processes tell of the same once more."""
+    return history.events_of(service).exclude(kind__startswith="process.")
 
 
 def _strips(service: Service) -> dict[str, Strip]:
@@ -62,13 +68,13 @@ def _strips(service: Service) -> dict[str, Strip]:
 def death_of(service: Service) -> dict[str, Any] | None:
     """Its last death for people: `{text, at, lines}`; None when it never died."""
     death = service.last_death
-    if not death.get("how"):
+    if not death.get("text"):
         return None
     return {"text": _cause(death), "at": death.get("at"), "lines": "\n".join(death.get("lines") or [])}
 
 
 def _cause(death: dict[str, Any]) -> str:
-    return f"{death['how']}; {death['probe']}" if death.get("probe") else str(death["how"])
+    return f"{death['text']}; {death['probe']}" if death.get("probe") else str(death["text"])
 
 
 def chart_limits(one: dict[str, Any]) -> dict[str, float]:
