@@ -11,6 +11,7 @@ from gaia_site.systemd import Announcer
 from processes.daemon import Loop
 from processes.models import Node
 from processes.rotation import Rotation
+from processes.samples import Sampler
 from services.actions.registry import Export
 from services.asking import KINDS
 from services.history import forget_old
@@ -29,6 +30,7 @@ def loops(node: Node) -> list[Loop]:
         Loop("stages", 1.0, lambda: environments.look_at_stages(node)),
         Loop("git", 5.0, environments.look_at_git),
         Loop("probes", 1.0, prober(node).turn, on_change=True),
+        Loop("samples", 1.0, Sampler(node).turn),
         Loop("logs", 10.0, Rotation(node).turn),
         Loop("registry of services", 5.0, Export().turn),
         Loop("history of probes", 3600.0, forget_old),

@@ -103,7 +103,9 @@ def figure(name: str, value: float) -> str:
         return f"{value:.0f} % of a core"
     if name == "open_files":
         return f"{value:.0f} files"
-    return format_duration(value) if value >= 10 else f"{value:.1f} s"
+    if value < 10:
+        return f"{value:.1f} s"
+    return f"{value:.0f} s" if value < 300 else format_duration(value)
 
 
 def _whole(name: str, value: Any, least: int) -> int:

@@ -20,7 +20,7 @@ from django.utils import timezone
 from common.errors import Conflict
 from common.home import gaia_home
 from events import log
-from events.models import Level
+from events.models import Event, Level
 from processes.limits import Limits, does, figure, kept_by
 from processes.models import Node, Process
 from processes.states import EnvironmentBase, ExitSource, Origin, ProcessState, StopCause
@@ -145,6 +145,43 @@ def stop_over_limit(process: Process, cause: str, *, name: str, limit: float, us
                 attempt=process.attempt,
             )
     return bool(changed)
+
+
+def warn_limit(process: Process, *, name: str, limit: float, used: float) -> None:
+    """Say that a process comes near a limit; the figures are in the limit's own unit."""
+    with log.atomic():
+        log.emit(
+            "process.limit_warning",
+            subject=process.owner,
+            message=f"{_subject(process)} {does(name, used)}, its limit is {figure(name, limit)}",
+            level=Level.WARNING,
+            limit=name,
+            most=limit,
+            used=used,
+            attempt=process.attempt,
+        )
+
+
+def was_warned(process: Process, name: str) -> bool:
+    """Whether somebody was warned about that limit of this start."""
+    told = Event.objects.filter(kind="process.limit_warning", subject=process.owner)
+    return told.filter(data__attempt=process.attempt, data__limit=name).exists()
+
+
+def record_throttled(process: Process, *, limit: float, used: float, nice: int) -> None:
+    """It uses more CPU than it may, and got a lower priority."""
+    with log.atomic():
+        log.emit(
+            "process.throttled",
+            subject=process.owner,
+            message=f"{_subject(process)} {does('cpu_percent', used)}, its limit is {figure('cpu_percent', limit)}: "
+            f"it gets nice {nice}, and so less where others want to work",
+            level=Level.WARNING,
+            limit="cpu_percent",
+            most=limit,
+            used=used,
+            attempt=process.attempt,
+        )
 
 
 def record_started(

@@ -92,7 +92,7 @@ class Census:
 
     def __init__(self, since: int = 0) -> None:
         self._rows = {row.pid: row for row in _rows() if row.start_ticks >= since and not row.dead}
-        self._tokens = {pid: _tokens(pid) for pid in self._rows}
+        self._tokens = {pid: tokens_of(pid) for pid in self._rows}
         self._bearers: dict[bytes, list[int]] = {}
         self._sessions: dict[int, list[int]] = {}
         self._children: dict[int, list[int]] = {}
@@ -128,7 +128,7 @@ class Census:
         return known
 
 
-def _tokens(pid: int) -> frozenset[bytes] | None:
+def tokens_of(pid: int) -> frozenset[bytes] | None:
     """The attempts that an environment names; None when it cannot be read, or has been overwritten."""
     environ = table().environment(pid)
     if environ is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,9 +15,11 @@ import psutil
 
 from common.run import CommandError, run
 
-_FIELDS = 20  # of /proc/PID/stat after the name, as far as we read them
+_FIELDS = 22  # of /proc/PID/stat after the name, as far as we read them
 _DEAD_STATES = (b"Z", b"X", b"x")
-_PAGE = 1 << 16
+_READ = 1 << 16
+_PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,23 @@ class Row:
     dead: bool
 
 
+@dataclass(frozen=True)
+class Use:
+    """What one process has used.
+
+    Args:
+        row: its entry.
+        cpu_s: seconds of CPU, its own and those of children it has waited for.
+        memory: bytes in memory now, pages that it shares with others included.
+    """
+
+    row: Row
+    cpu_s: float
+    memory: int
+
+
 class Table(Protocol):
-    """What liveness is told from."""
+    """What liveness is told from, and what processes use."""
 
     def boot_id(self) -> str:
         """A name for this boot of the machine."""
@@ -49,6 +67,18 @@ class Table(Protocol):
     def command_line(self, pid: int) -> bytes:
         """Its arguments, NUL-separated; empty when they cannot be read."""
 
+    def use(self, pid: int) -> Use | None:
+        """Its entry and what it uses; None when there is none."""
+
+    def own_memory(self, pid: int) -> int | None:
+        """Bytes in memory, of shared pages its part only; None when that cannot be read."""
+
+    def open_files(self, pid: int) -> int | None:
+        """How many descriptors it has open; None when that cannot be read."""
+
+    def age(self, start_ticks: int) -> float:
+        """Seconds since a process was started; where the system allows, whatever the wall clock does."""
+
 
 class ProcTable:
     """Linux."""
@@ -58,10 +88,15 @@ class ProcTable:
 
     def row(self, pid: int) -> Row | None:
         # The name in parentheses may itself contain spaces and parentheses: fields count from the last one.
+        fields = self._fields(pid)
+        return None if fields is None else self._row(pid, fields)
+
+    def _fields(self, pid: int) -> list[bytes] | None:
         text = _read(pid, "stat") or b""
         fields = text[text.rfind(b")") + 2 :].split()
-        if len(fields) < _FIELDS:
-            return None
+        return fields if len(fields) >= _FIELDS else None
+
+    def _row(self, pid: int, fields: list[bytes]) -> Row:
         return Row(
             pid=pid,
             parent=int(fields[1]),
@@ -80,6 +115,29 @@ class ProcTable:
 
     def command_line(self, pid: int) -> bytes:
         return _read(pid, "cmdline") or b""
+
+    def use(self, pid: int) -> Use | None:
+        fields = self._fields(pid)
+        if fields is None:
+            return None
+        # utime, stime, cutime, cstime and rss of proc(5)
+        ticks = sum(map(int, fields[11:15]))
+        return Use(self._row(pid, fields), ticks / _TICKS_PER_S, int(fields[21]) * _PAGE_SIZE)
+
+    def own_memory(self, pid: int) -> int | None:
+        for line in (_read(pid, "smaps_rollup") or b"").splitlines():
+            if line.startswith(b"Pss:"):
+                return int(line.split()[1]) * 1024
+        return None
+
+    def open_files(self, pid: int) -> int | None:
+        try:
+            return len(os.listdir(f"/proc/{pid}/fd"))
+        except OSError:
+            return None
+
+    def age(self, start_ticks: int) -> float:
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - start_ticks / _TICKS_PER_S)
 
 
 class PsutilTable:
@@ -120,6 +178,27 @@ class PsutilTable:
         except (psutil.Error, OSError):
             return b""
 
+    def use(self, pid: int) -> Use | None:
+        row = self.row(pid)
+        try:
+            process = psutil.Process(pid)
+            times, memory = process.cpu_times(), process.memory_info()
+        except (psutil.Error, OSError):
+            return None
+        return None if row is None else Use(row, sum(times[:4]), memory.rss)
+
+    def own_memory(self, pid: int) -> int | None:
+        return None
+
+    def open_files(self, pid: int) -> int | None:
+        try:
+            return int(psutil.Process(pid).num_fds())
+        except (psutil.Error, OSError):
+            return None
+
+    def age(self, start_ticks: int) -> float:
+        return max(0.0, time.time() - start_ticks / 100)
+
 
 def _read(pid: int, name: str) -> bytes | None:
     """All of it, by bare system calls: a pass over the table is hundreds of these, and `open` costs thrice as much."""
@@ -128,12 +207,12 @@ def _read(pid: int, name: str) -> bytes | None:
     except OSError:  # ended meanwhile, or of another user
         return None
     try:
-        data = os.read(fd, _PAGE)
-        if len(data) < _PAGE and name == "stat":  # which comes in one piece
+        data = os.read(fd, _READ)
+        if len(data) < _READ and name == "stat":  # which comes in one piece
             return data
         parts = [data]
         while parts[-1]:
-            parts.append(os.read(fd, _PAGE))
+            parts.append(os.read(fd, _READ))
         return b"".join(parts)
     except OSError:
         return None
