@@ -11,16 +11,13 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
 from common.errors import Conflict
-from processes.actions.logs import read_on
 from processes.actions.traces import trace
 from processes.models import Process
 from processes.states import ProcessState
 from services.drivers.patterns import compile_pattern
+from services.drivers.probe_log import LogWatch
 from services.models import Dependency, Service
 from services.states import Condition, Desired, ServiceState
-
-_PIECES = 64  # of a log that are read in one look
-_LONGEST_LINE = 4096
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,7 @@ class Gates:
     """Looks at what services wait for. Remembers how far it has read in logs, so that no line is read twice."""
 
     def __init__(self) -> None:
-        self._lines: dict[tuple[int, str], _LogLine] = {}
+        self._lines: dict[tuple[int, str], LogWatch] = {}
         self._gateless: dict[int, int] = {}  # and of which revision that is known
 
     def of(self, service: Service) -> list[Gate]:
@@ -121,8 +118,11 @@ class Gates:
             return False
         if process.stop_requested_at is not None and process.active:
             return False
-        line = self._lines.setdefault((process.pk, edge.pattern), _LogLine(process, edge.pattern))
-        return line.found()
+        key = (process.pk, edge.pattern)
+        if key not in self._lines:
+            path = trace(process, process.log)
+            self._lines[key] = LogWatch(path, process.log_offset, compile_pattern(edge.pattern))
+        return self._lines[key].look().ok
 
     def forget(self, live: set[int]) -> None:
         """Let go of what was read of processes that are not among these any more."""
@@ -139,27 +139,3 @@ def _needs_process(edge: Dependency) -> bool:
     if edge.condition == Condition.STARTED:
         return edge.on.state == ServiceState.STARTING
     return edge.condition == Condition.LOG_LINE
-
-
-class _LogLine:
-    """Whether a start has written a line."""
-
-    def __init__(self, process: Process, pattern: str) -> None:
-        self._path = trace(process, process.log)
-        self._offset = process.log_offset
-        self._pattern = compile_pattern(pattern)
-        self._begun = ""  # a line whose end is not there yet
-        self._found = False
-
-    def found(self) -> bool:
-        for _ in range(_PIECES):
-            if self._found:
-                break
-            text, after = read_on(self._path, self._offset)
-            if after <= self._offset:
-                break
-            self._offset = after
-            *lines, self._begun = (self._begun + text).split("\n")
-            self._begun = self._begun[-_LONGEST_LINE:]
-            self._found = any(map(self._pattern.is_in, lines))
-        return self._found or bool(self._begun and self._pattern.is_in(self._begun))
