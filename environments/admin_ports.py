@@ -14,11 +14,13 @@ from django.urls import URLPattern, reverse
 from common.errors import GaiaError, InvalidInput, NotFound
 from environments.actions import https, ports
 from environments.actions.changing import described
+from environments.actions.stage_services import service_of
 from environments.models import Stage
 from environments.states import ENVIRONMENT_ACTIVE
 from events.console.admin import ConsoleAdmin
 from events.console.verbs import done
 from events.models import Event
+from services.console import page
 
 _EVENTS = 20
 _RUNS = {"running", "starting", "stopping"}
@@ -59,7 +61,9 @@ class StageAdmin(ConsoleAdmin):
         [facts] = described([row])
         use = next((each for each in ports.overview([row.owner])), None)
         certificates = https.overview(row.environment)
+        service = service_of(row)
         return {
+            **(page.parts_of(service) if service else {}),
             "title": f"{row.environment.directory} {row.name}",
             "list_title": "Ports",
             "stage": row,

@@ -13,10 +13,11 @@ from rest_framework.routers import SimpleRouter
 from rest_framework.viewsets import ViewSet
 
 from environments.actions import setup, stages
-from environments.overview import describe_all, describe_stage, environments_overview, processes_of
+from environments.overview import describe_all, describe_one, environments_overview, processes_of
 from processes.actions.logs import read_end
 from processes.api import IDEMPOTENCY_KEY, OperationSerializer
 from projects.actions import find
+from services.states import ServiceState
 
 _LOG_LINES = 200
 
@@ -37,6 +38,17 @@ class GitSerializer(serializers.Serializer[dict[str, Any]]):
     checked_at = serializers.DateTimeField()
 
 
+class StageServiceSerializer(serializers.Serializer[dict[str, Any]]):
+    id = serializers.IntegerField()
+    name = serializers.CharField(help_text="Under which /api/orchestration/services/ has it")
+    state = serializers.ChoiceField(choices=ServiceState.choices)
+    since = serializers.DateTimeField()
+    problem = serializers.CharField(help_text="Why it is not as it should be")
+    restarts = serializers.IntegerField(help_text="Starts nobody asked for")
+    failures = serializers.IntegerField(help_text="Deaths in a row")
+    next_start_at = serializers.DateTimeField(allow_null=True, help_text="When it is tried again")
+
+
 class StageSerializer(serializers.Serializer[dict[str, Any]]):
     id = serializers.IntegerField()
     environment = serializers.CharField()
@@ -53,6 +65,7 @@ class StageSerializer(serializers.Serializer[dict[str, Any]]):
     exit_code = serializers.IntegerField(allow_null=True)
     problem = serializers.CharField()
     log = serializers.CharField()
+    service = StageServiceSerializer(allow_null=True, help_text="How it is kept up; null: it was never launched")
 
 
 class DirectorySerializer(serializers.Serializer[dict[str, Any]]):
@@ -176,7 +189,7 @@ class EnvironmentViewSet(ViewSet):
         """Start a stage."""
         found = stages.find_stage(stages.find_environment(pk), stage)
         process = stages.launch(found)
-        return Response(describe_stage(found, process), status=status.HTTP_202_ACCEPTED)
+        return Response(describe_one(found, process), status=status.HTTP_202_ACCEPTED)
 
     @extend_schema(
         request=None,
@@ -189,7 +202,7 @@ class EnvironmentViewSet(ViewSet):
         found = stages.find_stage(stages.find_environment(pk), stage)
         stages.stop(found)
         process = processes_of([found.environment]).get(found.owner)
-        return Response(describe_stage(found, process), status=status.HTTP_202_ACCEPTED)
+        return Response(describe_one(found, process), status=status.HTTP_202_ACCEPTED)
 
     @extend_schema(
         responses=StageLogSerializer,

@@ -11,12 +11,14 @@ from environments.models import Environment, GitState, Stage
 from environments.states import ENVIRONMENT_ACTIVE, STAGE_NAMES
 from processes.models import Process
 from processes.states import ProcessState
+from services.models import Service
+from services.states import ServiceKind
 
 _TERMINATED = {143, -15}  # TERM: somebody asked it politely to end, as stop.sh does
 
 
 def environments_overview(project: str | None = None) -> list[dict[str, Any]]:
-    """Every live environment with git state and stages; three queries.
+    """Every live environment with git state and stages; four queries.
 
     Args:
         project: only this one's.
@@ -28,7 +30,7 @@ def environments_overview(project: str | None = None) -> list[dict[str, Any]]:
 
 
 def describe_all(environments: Iterable[Environment]) -> list[dict[str, Any]]:
-    """Environments as every door shows them; two queries for all of their stages and processes.
+    """Environments as every door shows them; three queries for all of their stages, processes and services.
 
     Args:
         environments: with their projects and last snapshots (`select_related("project", "git")`).
@@ -36,7 +38,8 @@ def describe_all(environments: Iterable[Environment]) -> list[dict[str, Any]]:
     rows = list(environments)
     prefetch_related_objects(rows, "stages")
     processes = processes_of(rows)
-    return [_describe(environment, processes) for environment in rows]
+    services = services_of(stage.owner for each in rows for stage in each.stages.all())
+    return [_describe(environment, processes, services) for environment in rows]
 
 
 def processes_of(environments: Iterable[Environment]) -> dict[str, Process]:
@@ -49,7 +52,13 @@ def processes_of(environments: Iterable[Environment]) -> dict[str, Process]:
     return {owner: process for owner, process in newest.items() if process.created_at >= made[owner]}
 
 
-def _describe(environment: Environment, processes: dict[str, Process]) -> dict[str, Any]:
+def services_of(owners: Iterable[str]) -> dict[str, Service]:
+    """The services of stages, by the stages' keys; one query. A stage that was never launched has none."""
+    found = Service.objects.filter(owner__in=list(owners), kind=ServiceKind.STAGE)
+    return {service.owner: service for service in found.defer("argv", "env", "secrets", "probes", "last_death")}
+
+
+def _describe(environment: Environment, processes: dict[str, Process], services: dict[str, Service]) -> dict[str, Any]:
     git: GitState | None = getattr(environment, "git", None)
     return {
         "id": environment.pk,
@@ -62,7 +71,10 @@ def _describe(environment: Environment, processes: dict[str, Process]) -> dict[s
         "state": environment.state,
         "problem": environment.problem,
         "git": _describe_git(git) if git else None,
-        "stages": [describe_stage(stage, processes.get(stage.owner)) for stage in in_order(environment.stages.all())],
+        "stages": [
+            describe_stage(stage, processes.get(stage.owner), services.get(stage.owner))
+            for stage in in_order(environment.stages.all())
+        ],
     }
 
 
@@ -89,7 +101,12 @@ def _describe_git(git: GitState) -> dict[str, Any]:
     }
 
 
-def describe_stage(stage: Stage, process: Process | None) -> dict[str, Any]:
+def describe_one(stage: Stage, process: Process | None) -> dict[str, Any]:
+    """One stage as every door shows it, with its service looked up."""
+    return describe_stage(stage, process, services_of([stage.owner]).get(stage.owner))
+
+
+def describe_stage(stage: Stage, process: Process | None, service: Service | None) -> dict[str, Any]:
     """One stage as every door shows it."""
     return {
         "id": stage.pk,
@@ -107,6 +124,21 @@ def describe_stage(stage: Stage, process: Process | None) -> dict[str, Any]:
         "exit_code": process.exit_code if process else None,
         "problem": _problem(process),
         "log": process.log if process else "",
+        "service": _describe_service(service) if service else None,
+    }
+
+
+def _describe_service(service: Service) -> dict[str, Any]:
+    due = service.next_start_at
+    return {
+        "id": service.pk,
+        "name": service.name,
+        "state": service.state,
+        "since": service.state_since.isoformat(),
+        "problem": service.problem,
+        "restarts": service.restarts,
+        "failures": service.failures,
+        "next_start_at": due.isoformat() if due else None,
     }
 
 

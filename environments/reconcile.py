@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from environments.actions import measured, record
-from environments.actions.scripts import follow_journal, look_for_ended
+from environments.actions.scripts import follow_journal, look_for_ended, stops_asked
 from environments.drivers.launching import stage_paths
 from environments.drivers.status import status_many
 from environments.models import Environment, Stage
@@ -22,6 +22,7 @@ MISSING = "its checkout is missing"
 _GIT_EVERY_S = 5.0
 _GIT_SHARE = 20  # looking may take a twentieth of the time: a hundred large checkouts are looked at less often
 _journals_seen: dict[str, tuple[int, int, int]] = {}
+_stops_seen: dict[str, int] = {}
 _next_git_look = 0.0
 
 
@@ -34,8 +35,11 @@ def look_at_stages(node: Node) -> None:
         try:
             facts = _journal(stage.environment.path, stage.name).stat()
             seen = (facts.st_ino, facts.st_mtime_ns, facts.st_size)
-            if _journals_seen.get(stage.owner) != seen and follow_journal(node, stage):
-                _journals_seen[stage.owner] = seen
+            if _journals_seen.get(stage.owner) != seen:
+                asked = stops_asked(stage)
+                if follow_journal(node, stage, unwanted=asked > _stops_seen.get(stage.owner, asked)):
+                    _journals_seen[stage.owner] = seen
+                    _stops_seen[stage.owner] = asked
         except FileNotFoundError:
             continue  # it was never launched
         except Exception:  # one stage that cannot be read must not hide the others

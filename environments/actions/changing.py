@@ -12,7 +12,7 @@ from environments.actions import stages
 from environments.actions.exclusive import project_lock
 from environments.drivers.launching import kept_from_starting
 from environments.models import Environment, Stage
-from environments.overview import describe_stage, processes_of
+from environments.overview import describe_stage, processes_of, services_of
 from environments.states import EnvironmentState
 from processes.actions.operations import Progress
 from processes.models import Process
@@ -44,6 +44,9 @@ def while_stopped(environment: Environment, changed: Sequence[Stage], *, verb: s
             kept.enter_context(kept_from_starting(Path(environment.path), stage.name, what=running, fix=fix))
             if Process.objects.active().filter(owner=stage.owner).exists():  # asked for, and about to start
                 raise Conflict(running, meaning="Nothing was changed.", fix=fix)
+            if stages.is_kept_up(stage):
+                again = f"{stage.called} has died and is about to be started again"
+                raise Conflict(again, meaning="Nothing was changed.", fix=fix)
         yield
 
 
@@ -83,4 +86,5 @@ def described(chosen: Sequence[Stage]) -> list[dict[str, Any]]:
     """Stages as every door shows them."""
     newest = processes_of({stage.environment for stage in chosen})
     rows = Stage.objects.filter(pk__in=[stage.pk for stage in chosen]).select_related("environment__project")
-    return [describe_stage(stage, newest.get(stage.owner)) for stage in rows]
+    known = services_of(stage.owner for stage in rows)
+    return [describe_stage(stage, newest.get(stage.owner), known.get(stage.owner)) for stage in rows]

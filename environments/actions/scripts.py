@@ -17,8 +17,11 @@ from processes.models import Node, Process
 from processes.states import ExitSource
 
 
-def follow_journal(node: Node, stage: Stage) -> bool:
+def follow_journal(node: Node, stage: Stage, *, unwanted: bool = False) -> bool:
     """Take note of the newest start in a stage's journal, if it was a script's and is not known yet.
+
+    Args:
+        unwanted: its script was told to stop it since the last look, whatever was started then.
 
     Returns: whether nothing is left to be learned until the journal grows; False while another start of the stage is
     still on record as live, which its end has to be written down for first.
@@ -30,7 +33,7 @@ def follow_journal(node: Node, stage: Stage) -> bool:
         return True
     known = Process.objects.filter(token=newest.token).first()
     if known is not None:
-        if newest.stop_asked and not known.active:
+        if unwanted or (newest.stop_asked and not known.active):
             stage_services.stopped_by_script(stage)
         return True
     identity = liveness.identify(newest.pid) if lock_held(paths.lock) else None
@@ -70,6 +73,12 @@ def _record_start(
         journal=paths.journal,
         port=stage.port,
     )
+
+
+def stops_asked(stage: Stage) -> int:
+    """How often its script was told to stop a stage, by its journal."""
+    paths = stage_paths(Path(stage.environment.path), stage.name)
+    return sum(record.stop_asked for record in journal.records(paths.journal).values())
 
 
 def look_for_ended(node: Node) -> None:

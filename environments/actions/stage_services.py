@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from django.conf import settings
 from common.errors import GaiaError
 from environments.drivers.launching import StageStart, stage_start
 from environments.models import Environment, Stage
+from environments.overview import services_of
 from events import log
 from processes.drivers.shim import TOKEN_VARIABLE
 from processes.models import Process
@@ -37,12 +37,6 @@ _TRIES_AGAIN = (ServiceState.BACKOFF, ServiceState.CRASH_LOOP, ServiceState.HELD
 def service_of(stage: Stage) -> Service | None:
     """The service of a stage; None when it was never launched."""
     return Service.objects.select_related("node").filter(owner=stage.owner).first()
-
-
-def services_of(owners: Iterable[str]) -> dict[str, Service]:
-    """The services of stages, by the stages' keys; one query."""
-    found = Service.objects.filter(owner__in=list(owners), kind=ServiceKind.STAGE)
-    return {service.owner: service for service in found.defer("env", "secrets", "argv")}
 
 
 def define(stage: Stage, start: StageStart) -> Service:
@@ -100,9 +94,12 @@ def stop(stage: Stage) -> bool:
 
 
 def stopped_by_script(stage: Stage) -> None:
-    """A script stopped a stage that did not run: it is not to be started again."""
+    """A script was told to stop a stage that did not run in that moment: it is not to be started again.
+
+    One that runs is left alone when nothing has failed: it was launched after that.
+    """
     service = service_of(stage)
-    if service is not None and service.desired == Desired.UP and service.state in SERVICE_DOWN:
+    if service is not None and service.desired == Desired.UP and (service.state in SERVICE_DOWN or service.failures):
         running.stop(service)
 
 

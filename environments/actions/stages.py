@@ -141,9 +141,11 @@ def bring_down(stage: Stage, *, timeout: float) -> bool:
     Args:
         timeout: seconds to wait beyond its grace period.
 
-    Returns: whether it ran. Raises: Unavailable when it does not end.
+    Returns: whether it ran, or was about to be started again. Raises: Unavailable when it does not end.
     """
     process = notice_scripts(stage)
+    if process is None and not daemon_runs():
+        return False
     kept = stop(stage)
     if process is None:
         return kept
@@ -180,6 +182,12 @@ def stop(stage: Stage) -> bool:
     process = _live(stage)
     kept = stage_services.stop(stage)
     return (request_stop(process) or kept) if process else kept
+
+
+def is_kept_up(stage: Stage) -> bool:
+    """Whether the daemon runs a stage, or is about to start it again after it has died."""
+    service = stage_services.service_of(stage) if daemon_runs() else None
+    return service is not None and stage_services.is_kept(service)
 
 
 def log_file(stage: Stage) -> Path:

@@ -24,9 +24,16 @@ signal_members() {
     done
 }
 
+# GAIA may be about to start again what has died by itself: it reads here that nobody wants it.
+note_unwanted() {
+    last=$(tail -n 20 "$journal" 2>/dev/null | sed -n 's/.*S \([^ ]*\) \([0-9][0-9]*\)$/\1 \2/p' | tail -n 1)
+    [ -z "$last" ] || grep -qF "T $last" "$journal" || printf 'T %s\n' "$last" >>"$journal"
+} 2>/dev/null
+
 stop_stage() (
     load_stage "$1"
     if ! is_running; then # whoever has the last pid now is a stranger
+        note_unwanted
         printf 'Stage %s is not running.\n' "$stage"
         exit 0
     fi

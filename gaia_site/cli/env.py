@@ -231,7 +231,7 @@ def launch(arguments: Namespace) -> int:
     """
     ready()
     from environments.actions import stages
-    from environments.overview import describe_stage
+    from environments.overview import describe_one
     from environments.reconcile import look_at_stages
     from gaia_site import platform
     from processes.actions.nodes import ensure_node
@@ -240,7 +240,7 @@ def launch(arguments: Namespace) -> int:
     if not platform.daemon_runs():
         look_at_stages(ensure_node())
     process = stages.bring_up(stage, timeout=_STAGE_WAIT_S)
-    shown = describe_stage(stage, process)
+    shown = describe_one(stage, process)
     print(json.dumps(shown) if arguments.json else f"{stage} runs at {stage.url} (pid {shown['pid']})")
     return 0
 
@@ -249,19 +249,19 @@ def stop(arguments: Namespace) -> int:
     """Stop a stage. Returns: the exit code."""
     ready()
     from environments.actions import stages
-    from environments.overview import describe_stage
+    from environments.overview import describe_one
     from environments.reconcile import look_at_stages
     from processes.actions.nodes import ensure_node
 
     stage = stages.find_stage(stages.find_environment(arguments.name, arguments.project), arguments.stage)
     look_at_stages(ensure_node())
     process = stages.notice_scripts(stage)
-    if process is None:
-        print(json.dumps(describe_stage(stage, None)) if arguments.json else f"{stage} does not run")
+    if not stages.bring_down(stage, timeout=_STAGE_WAIT_S) and not stages.stop(stage):
+        print(json.dumps(describe_one(stage, None)) if arguments.json else f"{stage} does not run")
         return 0
-    stages.bring_down(stage, timeout=_STAGE_WAIT_S)
-    process.refresh_from_db()
-    print(json.dumps(describe_stage(stage, process)) if arguments.json else f"{stage} is stopped")
+    if process is not None:
+        process.refresh_from_db()
+    print(json.dumps(describe_one(stage, process)) if arguments.json else f"{stage} is stopped")
     return 0
 
 

@@ -163,6 +163,9 @@ def _stop(service: Service, *, graceful: bool) -> bool:
             fields={"desired": Desired.DOWN, "ready_at": None, "problem": ""},
         ):
             return False
+        started_by_script = service.state not in SERVICE_UP and service.desired == Desired.UP
+        if started_by_script and not _want(service, Desired.DOWN, "stop_requested", "is to stay down"):
+            return False
         _end([live], graceful)
     return True
 

@@ -41,6 +41,7 @@ def _first_look(monkeypatch: pytest.MonkeyPatch) -> None:
     from environments import reconcile
 
     monkeypatch.setattr(reconcile, "_journals_seen", {})
+    monkeypatch.setattr(reconcile, "_stops_seen", {})
     monkeypatch.setattr(reconcile, "_next_git_look", 0.0)
 
 
