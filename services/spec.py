@@ -60,12 +60,19 @@ def _pattern(value: Any) -> str:
 def _no_nul(value: Any) -> Any:
     if isinstance(value, str) and "\0" in value:
         raise ValueError("a NUL character cannot be passed to a program")
+    if isinstance(value, str) and not _is_text(value):
+        raise ValueError("half a character cannot be stored")
     return value
+
+
+def _is_text(value: str) -> bool:
+    """JSON can write half of a character that UTF-16 has in two, which nothing else can."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 Name = Annotated[str, BeforeValidator(_name)]
-Pattern = Annotated[str, BeforeValidator(_pattern), Field(max_length=_LONGEST_PATTERN)]
+Pattern = Annotated[str, BeforeValidator(_no_nul), BeforeValidator(_pattern), Field(max_length=_LONGEST_PATTERN)]
 Word = Annotated[str, BeforeValidator(_no_nul)]
 
 
@@ -94,12 +101,12 @@ class Probe(_Strict):
 
     kind: ProbeKind = Field(alias="type")
     purpose: ProbePurpose = ProbePurpose.READINESS
-    name: str = Field(default="", max_length=64)
+    name: Word = Field(default="", max_length=64)
     endpoint: Word = Field(default="", max_length=1000)
     command: list[Word] = []
     pattern: Pattern = ""
     status: list[Annotated[int, Field(ge=100, le=599)]] = []
-    text: str = Field(default="", max_length=1000)
+    text: Word = Field(default="", max_length=1000)
     any_certificate: bool = False
     interval: Annotated[Seconds, Field(gt=0, le=86400)] = 30.0
     timeout: Annotated[Seconds, Field(gt=0, le=3600)] = 5.0
@@ -164,7 +171,7 @@ class ServiceSpec(_Strict):
     """What a service is. Field by field as in `docs/services.md`."""
 
     name: Name
-    title: str = Field(default="", max_length=200)
+    title: Word = Field(default="", max_length=200)
     kind: ServiceKind = ServiceKind.PROCESS
     command: list[Word] = Field(min_length=1)
     cwd: Path = Field(default_factory=Path.home)
@@ -218,8 +225,8 @@ class ServiceSpec(_Strict):
             raise ValueError(f"nobody's home is {value}") from None
         if not path.is_absolute():
             raise ValueError(f"{value} is not absolute: write the whole path, such as /srv/api")
-        if "\0" in str(path):
-            raise ValueError("a path has no NUL character")
+        if "\0" in str(path) or not _is_text(str(path)):
+            raise ValueError("a path has whole characters, and no NUL among them")
         return path
 
     @model_validator(mode="after")
