@@ -53,7 +53,7 @@ class ServiceAdmin(ConsoleAdmin):
     list_display = ("state", "name", "kind", "health", "since", "restarts", "cpu", "memory")
     numbers = ("since", "restarts", "cpu", "memory")
     minor = ("kind", "health", "restarts")
-    extra = ("since", "cpu")
+    extra = ("cpu", "memory")
     list_filter = (ServiceStateFilter, NeedsSomebodyFilter, KindFilter)
     search_fields = ("name", "title", "owner", "port")
     search_help_text = "Name, title, port"
