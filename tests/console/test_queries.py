@@ -20,31 +20,31 @@ from tests.console import rows
 pytestmark = pytest.mark.django_db
 
 LISTS = {
-    "/admin/": 13,
-    "/admin/gaia_sessions/session/": 15,
-    "/admin/environments/backup/": 14,
-    "/admin/environments/environment/": 16,
-    "/admin/environments/health/": 16,
-    "/admin/processes/operation/": 13,
-    "/admin/processes/process/": 13,
-    "/admin/processes/node/": 12,
-    "/admin/processes/portlease/": 14,
-    "/admin/services/service/": 19,
-    "/admin/projects/project/": 12,
-    "/admin/policy/user/": 12,
-    "/admin/policy/token/": 12,
-    "/admin/events/event/": 16,
+    "/admin/": 14,
+    "/admin/gaia_sessions/session/": 16,
+    "/admin/environments/backup/": 15,
+    "/admin/environments/environment/": 17,
+    "/admin/environments/health/": 17,
+    "/admin/processes/operation/": 14,
+    "/admin/processes/process/": 14,
+    "/admin/processes/node/": 13,
+    "/admin/processes/portlease/": 15,
+    "/admin/services/service/": 20,
+    "/admin/projects/project/": 13,
+    "/admin/policy/user/": 13,
+    "/admin/policy/token/": 13,
+    "/admin/events/event/": 17,
 }
 DETAILS = {
-    Session: 12,
-    Environment: 19,
-    Health: 12,
-    Operation: 12,
-    Process: 13,
-    Node: 14,
-    Service: 19,
-    Project: 13,
-    Event: 11,
+    Session: 13,
+    Environment: 21,
+    Health: 13,
+    Operation: 13,
+    Process: 14,
+    Node: 15,
+    Service: 20,
+    Project: 14,
+    Event: 12,
 }
 
 
@@ -100,5 +100,5 @@ def test_a_part_costs_only_what_it_shows(console: Client) -> None:
     signed_in = 2  # session and account
     assert parts(console, "fleet")() == signed_in + 1
     assert parts(console, "happened")() == signed_in + 1
-    assert parts(console, "badge-sessions")() == signed_in + 7
+    assert parts(console, "badge-sessions")() == signed_in + 8
     assert parts(console, "nothing")() == signed_in
