@@ -44,16 +44,18 @@ def check_parts() -> Iterator[Finding]:
 
 def check_services() -> Iterator[Finding]:
     """No service that should run has failed or dies again and again."""
+    from gaia_site import platform
     from services.models import Service
     from services.states import Desired, ServiceKind, ServiceState
 
+    first = "" if platform.daemon_runs() else "gaia up --detach && "  # nobody else starts services
     bad = (ServiceState.FAILED, ServiceState.CRASH_LOOP)
     rows = Service.objects.filter(desired=Desired.UP, state__in=bad).exclude(kind=ServiceKind.PLATFORM)
     for service in rows.exclude(kind=ServiceKind.STAGE):
         state = service.get_state_display().lower()
         what = f"{service.called}: {state}" + (f": {service.problem}" if service.problem else "")
         log = f"Its log: gaia service logs {service.name}"
-        yield failed("services", service.state, what, log, f"gaia service restart {service.name}", service.name)
+        yield failed("services", service.state, what, log, f"{first}gaia service restart {service.name}", service.name)
 
 
 def check_environments() -> Iterator[Finding]:
