@@ -73,7 +73,7 @@ class Prober:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="probe results")
-        self._writing = threading.Lock()
+        self._lookups = ThreadPoolExecutor(_THREADS, thread_name_prefix="probe")
 
     # -- asked and told from other threads
 
@@ -105,8 +105,11 @@ class Prober:
             asyncio.run_coroutine_threadsafe(self._end_all(), self._loop).result(10)
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(10)
-        self._writer.submit(self._write)
-        self._writer.submit(connections.close_all)
+            self._loop = self._thread = None
+        self._lookups.shutdown(wait=False)
+        with suppress(RuntimeError):  # it is closed already
+            self._writer.submit(self._write)
+            self._writer.submit(connections.close_all)
         self._writer.shutdown()
 
     # -- what runs
@@ -148,7 +151,7 @@ class Prober:
         """Started with the first service that has something to ask."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-            self._loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="probe"))
+            self._loop.set_default_executor(self._lookups)
             self._thread = threading.Thread(target=self._run, args=(self._loop,), name="probes", daemon=True)
             self._thread.start()
         return self._loop
@@ -175,9 +178,11 @@ class Prober:
             self._notes.renew(key[0])
 
     async def _end_all(self) -> None:
-        tasks = [task for key in list(self._watches) for task in self._watches[key].tasks]
         for key in list(self._watches):
             self._let_go(key)
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _told(self, key: Key) -> Callable[[Probe, Result, Health], None]:
