@@ -155,11 +155,10 @@ def bring_down(stage: Stage, *, timeout: float) -> bool:
         return True
     deadline = time.monotonic() + timeout + process.stop_grace
     while time.monotonic() < deadline:
-        live = _live(stage)
-        if live is None:
+        if _live(stage) is None:
             return True
         time.sleep(0.05)
-    raise Unavailable(f"{stage.called} is still {live.state}", fix="gaia env list shows when it changes.")
+    raise Unavailable(f"{stage.called} does not end", fix="gaia env list shows when it changes.")
 
 
 def bring_up(stage: Stage, *, timeout: float) -> Process:

@@ -63,7 +63,7 @@ def _console(verbs: Verbs[Parser]) -> None:
 
 
 def _pictures(verbs: Verbs[Parser]) -> None:
-    add_verb(verbs, "status", "show:status", "is GAIA up, what does it have, is anything wrong")
+    add_verb(verbs, "status", "status:status", "is GAIA up, what does it have, is anything wrong")
     add_verb(verbs, "group-status", "show:group_status", "sessions by group; also as gaia --group-status")
     add_verb(
         verbs, "multi-env-status", "show:multi_env_status",
