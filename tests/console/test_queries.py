@@ -23,7 +23,7 @@ LISTS = {
     "/admin/": 14,
     "/admin/gaia_sessions/session/": 16,
     "/admin/environments/backup/": 15,
-    "/admin/environments/environment/": 17,
+    "/admin/environments/environment/": 18,
     "/admin/environments/health/": 17,
     "/admin/processes/operation/": 14,
     "/admin/processes/process/": 14,
