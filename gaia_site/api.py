@@ -17,6 +17,7 @@ from environments.api_health import HealthSerializer
 from environments.overview import environments_overview
 from environments.states import Verdict
 from gaia_site import multi_env
+from gaia_site.room import full_disk
 from processes.actions.nodes import daemon_runs
 from sessions.api import GroupSerializer
 from sessions.configured import fleet
@@ -103,7 +104,7 @@ def alive(request: HttpRequest) -> JsonResponse:
 
 
 def ready(request: HttpRequest) -> JsonResponse:
-    """`/ready`: the database answers and the node's daemon runs; 503 names what does not."""
+    """`/ready`: the database answers, the node's daemon runs and there is room on the disk; 503 names what is not."""
     waiting: list[str] = []
     try:
         with connection.cursor() as cursor:
@@ -113,6 +114,8 @@ def ready(request: HttpRequest) -> JsonResponse:
         waiting.append("database: does not answer")
     if not daemon_runs():
         waiting.append("daemon: not running")
+    if full_disk():  # where the home is, is nobody's business here
+        waiting.append("disk: full, nothing new can be started or written down")
     return JsonResponse(
         {"status": "waiting" if waiting else "ready", "waiting": waiting}, status=503 if waiting else 200
     )

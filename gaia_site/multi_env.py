@@ -8,6 +8,7 @@ from environments.health_overview import health_of_all, overall
 from environments.overview import environments_overview
 from environments.states import Verdict
 from gaia_site import platform
+from gaia_site.room import full_disk
 from sessions.configured import fleet, fleet_problem
 from sessions.overview import groups_overview, missing_overview, sessions_overview
 
@@ -58,12 +59,12 @@ def health() -> dict[str, Any]:
 
 
 def problems(looked: list[dict[str, Any]] | None = None) -> list[str]:
-    """What is wrong with environments, stages and sessions, a sentence each.
+    """What is wrong with the disk, environments, stages and sessions, a sentence each.
 
     Args:
         looked: how environments were when they were last looked at; default asked for now.
     """
-    found: list[str] = []
+    found = [f"{full}, so nothing new can be started or written down: make room"] if (full := full_disk()) else []
     for environment in environments_overview():
         found += _environment_problems(environment)
     for one in health_of_all() if looked is None else looked:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import shutil
 import sys
 import time
 from argparse import Namespace
@@ -19,13 +18,13 @@ from common.home import gaia_home
 from common.text import plain
 from gaia_site.cli import clean_start, fast
 from gaia_site.cli.ground import called_from, ready, say
+from gaia_site.room import full_disk
 
 if TYPE_CHECKING:
     from processes.models import Node, Process
 
 _READY_S = 60.0
 _FIRST_WEB_S = 10.0
-_ROOM_BYTES = 1_000_000
 _TRIES = 4  # starts of the console that may fail before that is called a failure
 _OTHER_PORT = "Stop that process, or choose another port: gaia up --port 8090."
 _CLI_TOKEN = "gaia command line"  # noqa: S105  a name
@@ -97,10 +96,9 @@ def _become_daemon(port: int | None) -> NoReturn:
 
 def _check_room() -> None:
     """Raise Unavailable when the home's disk is full: nothing could be written down, so nothing would come up."""
-    free = shutil.disk_usage(gaia_home().root).free
-    if free < _ROOM_BYTES:
+    if full := full_disk():
         raise Unavailable(
-            f"the disk of {gaia_home().root} is full: {free // 1024} kB are free",
+            full,
             meaning="GAIA writes down what it does before it does it.",
             fix="Make room and run this again; what was to be written down then is made up for by itself.",
         )
