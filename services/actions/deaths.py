@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from django.utils import timezone
 
-from common.redaction import MASK, mask_url
+from common.redaction import mask_values
+from common.text import plain
 from processes.actions.logs import read_on
 from processes.actions.traces import trace
 from processes.models import Process, Sample
@@ -18,7 +18,6 @@ from services.models import Service
 _LINES = 20
 _BYTES = 65_536  # as much as one look reads
 _LONGEST_LINE = 500
-_SHORTEST_SECRET = 4  # shorter ones are in every line by chance
 
 
 @dataclass(frozen=True)
@@ -56,28 +55,15 @@ def look_back(service: Service, process: Process) -> Death:
 
 
 def last_lines(service: Service, process: Process) -> list[str]:
-    """The end of what a start has written, without the secrets of its service."""
+    """The end of what a start has written, without the secrets of its service and what a terminal would obey."""
     path = trace(process, process.log)
     try:
-        size = path.stat().st_size
+        begin = max(process.log_offset, path.stat().st_size - _BYTES)
+        text, _ = read_on(path, begin)
     except OSError:
         return []
-    return redacted(_lines(path, max(process.log_offset, size - _BYTES)), service)
-
-
-def _lines(path: Path, offset: int) -> list[str]:
-    try:
-        text, _ = read_on(path, offset)
-    except OSError:
-        return []
-    return [line[:_LONGEST_LINE] for line in text.splitlines()[-_LINES:]]
-
-
-def redacted(lines: list[str], service: Service) -> list[str]:
-    """The same lines with the values of the service's secrets, and passwords in URLs, masked."""
-    values = sorted((str(each) for each in service.secrets.values() if each), key=len, reverse=True)
-    text = "\n".join(lines)
-    for value in values:
-        if len(value) >= _SHORTEST_SECRET:
-            text = text.replace(value, MASK)
-    return mask_url(text).split("\n") if text else []
+    if begin > process.log_offset:  # in the middle of a line, and perhaps of a secret
+        text = text.partition("\n")[2]
+    secrets = [str(value) for value in service.secrets.values() if value is not None]
+    lines = [plain(line)[:_LONGEST_LINE] for line in mask_values(text, secrets).split("\n")]
+    return [line for line in lines if line.strip()][-_LINES:]
