@@ -9,6 +9,7 @@ from events.notifications.notifier import Notifier
 from gaia_site import canary_probe, parts
 from gaia_site.systemd import Announcer
 from processes.daemon import Loop
+from processes.disk import DiskWatch
 from processes.models import Node
 from processes.rotation import Rotation
 from processes.samples import Sampler
@@ -31,7 +32,8 @@ def loops(node: Node) -> list[Loop]:
         Loop("git", 5.0, environments.look_at_git),
         Loop("probes", 1.0, prober(node).turn, on_change=True),
         Loop("samples", 1.0, Sampler(node).turn),
-        Loop("logs", 10.0, Rotation(node).turn),
+        Loop("logs", 2.0, Rotation(node).turn),
+        Loop("disk", 2.0, DiskWatch(node).turn),
         Loop("registry of services", 5.0, Export().turn),
         Loop("history of probes", 3600.0, forget_old),
         Loop("notifications", 1.0, Notifier().turn),

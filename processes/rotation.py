@@ -34,6 +34,7 @@ class Rotation:
         self._node = node
         self._clock = clock
         self._put_off: dict[Path, float] = {}
+        self._flood_told: dict[Path, float] = {}
         self._old_at = clock()
 
     def turn(self) -> None:
@@ -43,11 +44,13 @@ class Rotation:
             if self._clock() < self._put_off.get(path, 0.0):
                 continue
             try:
-                logs.trim(path, timezone.now(), limit=limit, archives=settings.GAIA["processes.log_archives"])
+                moved = logs.trim(path, timezone.now(), limit=limit, archives=settings.GAIA["processes.log_archives"])
             except (GaiaError, OSError) as error:
                 self._tell(path, error)
             else:
                 self._put_off.pop(path, None)
+                if moved.dropped:
+                    self._tell_flood(path, moved.dropped)
         if self._clock() >= self._old_at:
             self._old_at = self._clock() + _OLD_EVERY_S
             logs.remove_old(gaia_home().processes, timezone.now(), days=settings.GAIA["processes.log_days"])
@@ -69,6 +72,18 @@ class Rotation:
             log.emit(
                 "log.not_trimmed", subject=f"node/{self._node.name}", level=Level.WARNING,
                 message=f"A log grows and cannot be trimmed: {error}. {fix}".rstrip(), path=str(path),
+            )  # fmt: skip
+
+    def _tell_flood(self, path: Path, dropped: int) -> None:
+        """Once an hour, or a flood would flood the events as well."""
+        if self._clock() < self._flood_told.get(path, 0.0):
+            return
+        self._flood_told[path] = self._clock() + _NEXT_TRY_S
+        with log.atomic():
+            log.emit(
+                "log.flooded", subject=f"node/{self._node.name}", level=Level.WARNING,
+                message=f"{path} grows faster than it can be archived: {dropped / _MEGABYTE:.0f} MB were given up, the "
+                "oldest first", path=str(path), dropped=dropped,
             )  # fmt: skip
 
 

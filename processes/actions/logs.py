@@ -9,9 +9,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from processes.drivers import logs
+from processes.drivers.logs import Moved
 from processes.models import Operation
 
 _END_BYTES = 1 << 21
+_MOST = 2  # times the limit: what is compressed at a time, and
+_AT_LEAST = 20_000_000  # bytes, which take a fraction of a second
 _OF_OPERATION = re.compile(r"operation-(\d+)\.log(?:\..*)?")
 
 
@@ -59,23 +62,25 @@ def read_all(path: Path) -> str:
         offset = after
 
 
-def trim(path: Path, now: datetime, *, limit: int, archives: int) -> int:
+def trim(path: Path, now: datetime, *, limit: int, archives: int) -> Moved:
     """Archive the older half of a log that has become too long, while programs go on writing to it.
 
-    The archive lies beside it, `NAME.log.20250131T120000000000Z.gz`; the oldest go.
+    The archive lies beside it, `NAME.log.20250131T120000000000Z.gz`; the oldest go. Of a log that has grown by more
+    than twice what it may hold since the last look (and by more than 20 MB) the oldest lines are given up.
 
     Args:
         limit: bytes it may hold.
         archives: how many to keep.
 
-    Returns: bytes that were archived.
+    Returns: what was archived, and given up.
     Raises: Unavailable when its file system cannot do that or is full; the log is whole then, and goes on growing.
     """
-    if logs.occupied(path) <= limit:
-        return 0
+    if logs.on_disk(path) <= limit or logs.occupied(path) <= limit:
+        return Moved(0)
     for left in path.parent.glob(f"{glob.escape(path.name)}.*{logs.UNFINISHED}"):  # of a daemon that was killed
         left.unlink(missing_ok=True)
-    moved = logs.archive_head(path, path.with_name(f"{path.name}.{now:%Y%m%dT%H%M%S%fZ}.gz"), keep=limit // 2)
+    archive = path.with_name(f"{path.name}.{now:%Y%m%dT%H%M%S%fZ}.gz")
+    moved = logs.archive_head(path, archive, keep=limit // 2, most=max(_MOST * limit, _AT_LEAST))
     for old in sorted(path.parent.glob(f"{glob.escape(path.name)}.*.gz"))[:-archives]:
         old.unlink(missing_ok=True)
     return moved

@@ -8,6 +8,7 @@ import errno
 import gzip
 import os
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -128,6 +129,15 @@ def begin_of_end(path: Path, lines: int, limit: int = 1 << 20) -> int:
     return start + place + 1
 
 
+def on_disk(path: Path) -> int:
+    """The bytes a plain file takes up on its disk; 0 when there is none. Cheaper than `occupied`, and less exact."""
+    try:
+        facts = os.lstat(path)
+    except OSError:
+        return 0
+    return facts.st_blocks * 512 if stat.S_ISREG(facts.st_mode) else 0
+
+
 def occupied(path: Path) -> int:
     """The bytes a log holds, without an archived head; 0 when there is none, or something that is no plain file."""
     try:
@@ -139,7 +149,15 @@ def occupied(path: Path) -> int:
         return 0
 
 
-def archive_head(path: Path, archive: Path, *, keep: int) -> int:
+@dataclass(frozen=True)
+class Moved:
+    """What became of the head of a log: bytes that were archived, and bytes that were given up."""
+
+    archived: int
+    dropped: int = 0
+
+
+def archive_head(path: Path, archive: Path, *, keep: int, most: int | None = None) -> Moved:
     """Move all but the end of a log into an archive while programs go on writing to it; nothing is lost.
 
     The head is copied and its space given back by punching a hole, so offsets stay valid: the file looks as long as
@@ -152,8 +170,11 @@ def archive_head(path: Path, archive: Path, *, keep: int) -> int:
         archive: a new file, compressed with gzip; made 0600, whole and on disk before anything is removed.
         keep: bytes to leave at the end, at least; the cut is made at the end of a line, within one that is longer
             than 1 MB anywhere.
+        most: bytes to archive. Of a longer head the beginning is given up, and its space given back before anything
+            else is done: a log that grows faster than it can be compressed must not fill the disk. On a disk that is
+            full all of the head is given up.
 
-    Returns: the bytes that were moved, 0 when there was nothing to do.
+    Returns: what was moved; nothing when there was nothing to do.
     Raises: Conflict when the archive exists, Unavailable when the file system cannot punch holes or is full.
     """
     # never through a link: a log lies where others may write, and the head of what it names would be gone
@@ -162,14 +183,25 @@ def archive_head(path: Path, archive: Path, *, keep: int) -> int:
         start = _behind_hole(fd, 0)
         cut = _end_of_line(log, start, os.fstat(fd).st_size - keep)
         if cut <= start:
-            return 0
+            return Moved(0)
         if archive.exists():
             raise Conflict(f"the archive {archive} exists already", fix="Choose another name.")
         unfinished = archive.with_name(f"{archive.name}{UNFINISHED}")
+        begin = start
         try:
-            _copy(log, _behind_zeros(log, start), cut, unfinished)
-            os.rename(unfinished, archive)
-            _sync(archive.parent)
+            if most is not None and cut - begin > most:
+                start = max(begin, _end_of_line(log, begin, cut - most))
+                _punch_hole(fd, start)
+            try:
+                _copy(log, _behind_zeros(log, start), cut, unfinished)
+                os.rename(unfinished, archive)
+                _sync(archive.parent)
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                start = cut  # what would fill the disk for good is worth less than all else that is on it
+                unfinished.unlink(missing_ok=True)
+                archive.unlink(missing_ok=True)
             _punch_hole(fd, cut)
         except OSError as error:
             unfinished.unlink(missing_ok=True)
@@ -177,9 +209,9 @@ def archive_head(path: Path, archive: Path, *, keep: int) -> int:
             raise Unavailable(
                 f"{path} cannot be archived: {error.strerror}",
                 meaning="The log is whole and goes on growing.",
-                fix="Free some space, or put GAIA's home on ext4, XFS, Btrfs or tmpfs.",
+                fix="Put GAIA's home on ext4, XFS, Btrfs or tmpfs.",
             ) from error
-    return cut - start
+    return Moved(cut - start, start - begin)
 
 
 def _behind_hole(fd: int, offset: int) -> int:

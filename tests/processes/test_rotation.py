@@ -16,6 +16,7 @@ from django.conf import settings
 from common.home import gaia_home
 from events.models import Event
 from gaia_site.node import loops
+from processes.actions import logs as actions
 from processes.actions.logs import read_all, read_end, read_on, remove_old, trim
 from processes.actions.operations import request_operation
 from processes.drivers import logs as driver
@@ -81,7 +82,7 @@ def test_no_line_is_lost_of_a_process_that_keeps_writing(
     log, turns = tmp_path / "log", 0
     process = writer('n=0; while [ ! -e enough ]; do n=$((n+1)); echo "line $n of many words"; done')
     while turns < 5:
-        turns += trim(log, NOW + timedelta(seconds=turns), limit=LIMIT, archives=100) > 0
+        turns += trim(log, NOW + timedelta(seconds=turns), limit=LIMIT, archives=100).archived > 0
         assert "\0" not in read_end(log, 10)
     (tmp_path / "enough").touch()
     process.wait(60)
@@ -103,7 +104,7 @@ def test_a_reader_that_follows_by_offset_misses_nothing_and_reads_nothing_twice(
         until(lambda turn=turn: log.stat().st_size == 14 * 10_000 * (turn + 1))
         if turn % 2:
             follower.read()
-        assert trim(log, NOW + timedelta(seconds=turn), limit=LIMIT, archives=2) > 0
+        assert trim(log, NOW + timedelta(seconds=turn), limit=LIMIT, archives=2).archived > 0
         follower.read()
         assert driver.occupied(log) < LIMIT
     seen = follower.text.splitlines()
@@ -117,9 +118,9 @@ def test_a_reader_that_follows_by_offset_misses_nothing_and_reads_nothing_twice(
 
 def test_a_log_that_is_not_too_long_is_left_alone(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    assert trim(log, NOW, limit=LIMIT, archives=2) == 0
+    assert trim(log, NOW, limit=LIMIT, archives=2).archived == 0
     log.write_text("x\n" * 50_000)
-    assert trim(log, NOW, limit=LIMIT, archives=2) == 0
+    assert trim(log, NOW, limit=LIMIT, archives=2).archived == 0
     assert [path.name for path in tmp_path.iterdir()] == ["log"]
 
 
@@ -203,9 +204,16 @@ def test_logs_of_old_operations_go(node: Node, settings: Any, acting: str) -> No
 
 @pytest.mark.django_db(transaction=True)
 def test_a_process_of_the_daemon_floods_its_log(
-    daemon: Daemon, node: Node, small: None, request_sh: Any, until: Until, tmp_path: Path
+    daemon: Daemon,
+    node: Node,
+    small: None,
+    request_sh: Any,
+    until: Until,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Under the shim, with the log that GAIA gave it."""
+    """Under the shim, with the log that GAIA gave it; nothing is lost for as long as it is compressed in time."""
+    monkeypatch.setattr(actions, "_MOST", 1000)  # on a busy machine, too
     daemon.start()
     process = request_sh("n=0; while [ ! -e enough ]; do seq -f 'line %012g' $n $((n+99999)); n=$((n+100000)); done")
     log, rotation = Path(process.log), Rotation(node)

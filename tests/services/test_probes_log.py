@@ -134,7 +134,7 @@ def test_nothing_is_missed_when_the_head_is_archived(log: Path, seen: int) -> No
     assert not found.look().ok
     write(log, line * ((100_000 - seen) // 100) + "ready\n" + line * 2000)
     for turn in range(3):
-        assert trim(log, now + timedelta(seconds=turn), limit=90_000 - 20_000 * turn, archives=9) > 0
+        assert trim(log, now + timedelta(seconds=turn), limit=90_000 - 20_000 * turn, archives=9).archived > 0
         write(log, line * 600)
     assert b"ready" not in log.read_bytes(), "it is in an archive"
     assert found.look().answer == "ready"

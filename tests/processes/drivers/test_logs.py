@@ -147,7 +147,7 @@ def test_archived_head_leaves_a_hole_that_nobody_sees(log: Path, tmp_path: Path)
     log.write_text("".join(lines))
     size, blocks = log.stat().st_size, log.stat().st_blocks
     archive = tmp_path / "archive"
-    assert archive_head(log, archive, keep=1000) == 9909 * 11
+    assert archive_head(log, archive, keep=1000).archived == 9909 * 11
     assert text_of(archive) == "".join(lines[:9909])
     assert stat.S_IMODE(archive.stat().st_mode) == 0o600
     assert log.stat().st_size == size  # offsets stay valid
@@ -166,17 +166,17 @@ def test_whoever_lags_behind_reads_on_where_the_hole_ends(log: Path, tmp_path: P
     """The hole ends at a block: the rest of the head in the last one is zeros, and no text."""
     lines = [f"line {number:05}\n" for number in range(10_000)]
     log.write_text("".join(lines))
-    moved = archive_head(log, tmp_path / "archive", keep=1000)
+    moved = archive_head(log, tmp_path / "archive", keep=1000).archived
     assert read_from(log, moved - behind, 22) == ("".join(lines[9909:9911]), moved + 22)
 
 
 def test_a_head_that_is_smaller_than_a_block(log: Path, tmp_path: Path) -> None:
     log.write_text("one\ntwo\nthree\n")
-    assert archive_head(log, tmp_path / "archive", keep=8) == 4
+    assert archive_head(log, tmp_path / "archive", keep=8).archived == 4
     assert text_of(tmp_path / "archive") == "one\n"
     assert read_from(log, 0) == ("two\nthree\n", 14)
     assert tail(log, 10) == "two\nthree\n"
-    assert archive_head(log, tmp_path / "second", keep=6) == 8
+    assert archive_head(log, tmp_path / "second", keep=6).archived == 8
     assert text_of(tmp_path / "second") == "two\n"
     assert read_from(log, 0) == ("three\n", 14)
 
@@ -184,7 +184,7 @@ def test_a_head_that_is_smaller_than_a_block(log: Path, tmp_path: Path) -> None:
 def test_a_line_without_an_end_is_cut_all_the_same(log: Path, tmp_path: Path) -> None:
     """A progress bar ends no line, and would make the log grow for ever."""
     log.write_text("50 %\r" * 500_000)
-    assert archive_head(log, tmp_path / "archive", keep=1000) == 2_499_000
+    assert archive_head(log, tmp_path / "archive", keep=1000).archived == 2_499_000
     assert read_from(log, 0, 10_000) == ("50 %\r" * 200, 2_500_000)
 
 
@@ -227,9 +227,9 @@ def test_head_can_be_archived_again(log: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("keep", [4, 100, 1000])
 def test_little_log_is_left_alone(log: Path, tmp_path: Path, keep: int) -> None:
     log.write_text("a\nb\nc")
-    assert archive_head(log, tmp_path / "archive", keep=keep) in (0, 2)
+    assert archive_head(log, tmp_path / "archive", keep=keep).archived in (0, 2)
     log.write_text("no end of line")
-    assert archive_head(log, tmp_path / "other", keep=3) == 0
+    assert archive_head(log, tmp_path / "other", keep=3).archived == 0
     assert not (tmp_path / "other").exists()
 
 
@@ -260,7 +260,7 @@ def test_no_line_is_lost_while_writers_write_and_heads_are_archived(log: Path, t
     archives: list[Path] = []
     while any(writer.poll() is None for writer in writers) or len(archives) < 2:
         archive = tmp_path / f"archive{len(archives)}"
-        if archive_head(log, archive, keep=100):
+        if archive_head(log, archive, keep=100).archived:
             archives.append(archive)
     text = "".join(text_of(archive) for archive in archives) + tail(log, 10_000)
     assert sorted(text.splitlines()) == sorted(
@@ -321,7 +321,7 @@ def test_long_lines_come_in_pieces(log: Path) -> None:
 
 def test_whole_lines_behind_an_archived_head(log: Path, tmp_path: Path) -> None:
     log.write_text("".join(f"line {number:06}\n" for number in range(2000)))
-    assert archive_head(log, tmp_path / "archive.gz", keep=5000) > 0
+    assert archive_head(log, tmp_path / "archive.gz", keep=5000).archived > 0
     text, after, begun = read_lines(log, 0)
     assert text.startswith("line 00")
     assert (text.splitlines()[-1], after, begun) == ("line 001999", log.stat().st_size, "")
