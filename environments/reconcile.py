@@ -26,6 +26,18 @@ _stops_seen: dict[str, int] = {}
 _next_git_look = 0.0
 
 
+def catch_up(node: Node) -> None:
+    """Learn what happened to stages while no daemon ran, before the next one starts any: a script may have been faster.
+
+    Nothing that goes wrong here keeps the daemon from beginning; it looks again every second.
+    """
+    try:
+        look_for_ended(node)
+        look_at_stages(node)
+    except Exception:
+        logger.exception("what stages did meanwhile")
+
+
 def look_at_stages(node: Node) -> None:
     """Notice what launch.sh and stop.sh did, with GAIA up or down, from the journals they share with the daemon."""
     if not daemon_runs():

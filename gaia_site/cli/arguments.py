@@ -59,7 +59,7 @@ def _console(verbs: Verbs[Parser]) -> None:
     up.add_argument("--port", type=PORT, help="port of the console (default: the setting, 8080)")
     down = add_verb(verbs, "down", "down:down", "stop what GAIA started; sessions stay")
     down.add_argument("--all", action="store_true", help="also end sessions, their tmux server, script-launched stages")
-    down.add_argument("--keep-stages", action="store_true", help="leave launched stages and operations running")
+    down.add_argument("--keep-stages", action="store_true", help="leave services, stages and operations running")
 
 
 def _pictures(verbs: Verbs[Parser]) -> None:

@@ -9,6 +9,7 @@ def main() -> None:
     django.setup()
     from common.files import file_lock
     from common.home import gaia_home
+    from environments import reconcile as environments
     from events.actor import acting_as
     from gaia_site import node as wiring
     from processes.actions.nodes import ensure_node
@@ -17,6 +18,7 @@ def main() -> None:
     with file_lock(gaia_home().run / "node.lock", timeout=5, what="this node"):
         with acting_as("node:test"):
             node = ensure_node()
+            environments.catch_up(node)
         loops = [loop for loop in wiring.loops(node) if loop.name != "sessions"]
         asyncio.run(Daemon(node, loops, wiring.keeper(node)).run())
 

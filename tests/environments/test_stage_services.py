@@ -178,6 +178,22 @@ def test_stopped_with_gaia_it_starts_with_gaia(place: Place, start_daemon: Calla
     assert service().failures == 0, "nobody counts that as a failure"
 
 
+def test_stopped_with_gaia_and_launched_by_hand(place: Place, start_daemon: Callable[[], DaemonProcess]) -> None:
+    """The next daemon finds it running, instead of trying to start a second one."""
+    first = start_daemon()
+    stage = launched(place)
+    first.kill()
+    pause(ensure_node(), [QA])
+    script(stage, "stop.sh", "qa")
+    assert script(stage, "launch.sh", "qa").returncode == 0
+
+    start_daemon()
+
+    until(is_in(ServiceState.RUNNING), "that it is followed")
+    assert [process.origin for process in processes_of(QA)] == [Origin.GAIA, Origin.SCRIPT]
+    assert not Event.objects.filter(subject=QA, kind="service.died").exists()
+
+
 # -- what it is
 
 

@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand
 from common.errors import Conflict, Unavailable
 from common.files import file_lock, write_atomic
 from common.home import gaia_home
+from environments import reconcile as environments
 from events.actor import acting_as
 from gaia_site import node as wiring
 from gaia_site import parts
@@ -51,6 +52,7 @@ class Command(BaseCommand):
         with acting_as(f"node:{node_name()}"):
             node = ensure_node()
             ensure_schedules()
+            environments.catch_up(node)
             parts.ensure(node)
         asyncio.run(Daemon(node, wiring.loops(node), wiring.keeper(node)).run())
         # Threads that wait for git, tmux or a process that is being ended need not be waited for: whatever they do
