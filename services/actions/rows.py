@@ -89,7 +89,7 @@ def exists(name: str) -> Conflict:
     return Conflict(
         f"there is a service {name!r} already",
         meaning="Nothing was changed.",
-        fix=f"Change it instead (gaia service redefine {name}), or choose another name.",
+        fix="Change it instead (gaia service register FILE --replace), or choose another name.",
         name=name,
     )
 

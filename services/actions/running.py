@@ -121,7 +121,7 @@ def _check_secrets(service: Service) -> None:
         raise InvalidInput(
             f"{service.called} has no value for its secret{'s' if len(missing) > 1 else ''} {', '.join(missing)}",
             meaning="A definition that was imported names its secrets and does not have their values.",
-            fix=f'Give them: redefine {service.name} with "secrets": {{"{missing[0]}": "…"}}.',
+            fix=f'Write "secrets": {{"{missing[0]}": "…"}} in its definition: gaia service register FILE --replace.',
             missing=missing,
         )
 
