@@ -29,6 +29,7 @@ from services.drivers.probes import Bad, Result, good, reason, short
 _MOST_PAGES = 100  # of a list of tools: one that never ends does not keep us
 _GRACE_S = 1.0  # for a stdio server to end by itself when it has answered and its input is closed
 _MOMENT_S = 0.05  # for one that gave no answer: whether it has ended
+_MOST_OTHERS = 1000  # lines that are no messages: more of them are a flood, not a greeting
 _OWN_SHARE = 0.9  # of the time: what is known at its end is worth more than that it is over
 
 
@@ -210,14 +211,17 @@ async def _streams(mcp: _Package, child: Child, heard: list[str]) -> AsyncIterat
     to_server, from_client = mcp.anyio.create_memory_object_stream(16)
 
     async def read() -> None:
+        others = 0
         async with to_client:
-            while line := await lines.readline():
+            while others < _MOST_OTHERS and (line := await lines.readline()):
                 if not line.strip():
                     continue
                 try:
                     message = mcp.types.jsonrpc_message_adapter.validate_json(line, by_name=False)
                 except ValueError:
                     heard[:] = [f"it wrote {short(line.decode('utf-8', errors='replace'), 100)!r}"]
+                    others += 1
+                    await asyncio.sleep(0)  # what is there already is read without a pause
                     continue
                 await to_client.send(mcp.message.SessionMessage(message))
 
