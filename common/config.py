@@ -200,6 +200,7 @@ KEYS: tuple[Key, ...] = (
     Key("backups", "keep_monthly", 3, _count, "Months with a backup whose newest one is kept."),
     Key("backups", "timeout", 3600.0, parse_duration, "Longest that copying, packing or verifying one may take."),
     Key("processes", "stop_grace", 10.0, parse_duration, "How long a process may take to end after TERM before KILL."),
+    Key("processes", "cgroup", "", _text, "Cgroup (version 2) GAIA may divide; empty: the one systemd delegated."),
     Key("processes", "log_mb", 20, _count, "Megabytes a log may hold before its older half is archived."),
     Key("processes", "log_archives", 4, _count, "Archives kept of each log, compressed."),
     Key("processes", "log_days", 30, _count, "Days the logs of operations that have ended are kept."),

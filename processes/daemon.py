@@ -20,12 +20,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from django.conf import settings
 from django.db import close_old_connections
 from django.utils import timezone
 
+from common.errors import Unavailable
 from events.actor import acting_as
 from events.changes import ChangeSignal
 from processes.actions import nodes
+from processes.drivers import cgroup
 from processes.drivers.liveness import Identity
 from processes.drivers.watch import Exit, ExitWatcher
 from processes.models import Node
@@ -60,6 +63,18 @@ class Loop:
     due_in: Callable[[], float | None] = lambda: None
 
 
+def use_cgroups() -> None:
+    """Start everything in a cgroup of its own where one was delegated to GAIA."""
+    try:
+        found = cgroup.delegated(settings.GAIA["processes.cgroup"])
+    except Unavailable as error:
+        logger.error("%s. %s %s", error.what, error.meaning, error.fix)
+        found = None
+    cgroup.use(found)
+    if found is not None:
+        logger.info("cgroups below %s, with %s", found.root, ", ".join(sorted(found.controllers)) or "no controllers")
+
+
 class Daemon:
     """Runs until `stop` is called or TERM arrives; leaves every process it started running."""
 
@@ -81,6 +96,7 @@ class Daemon:
             loop.add_signal_handler(number, self._stopped.set)
         self._watcher = ExitWatcher()
         self._loop = loop
+        use_cgroups()
         self._reconciler = ProcessReconciler(self._node, self._watch, self._do_aside, keeper=self._keeper)
         self._actor = f"node:{self._node.name}"
         await self._work(self._processes_thread, lambda: nodes.daemon_started(self._node, os.getpid()))

@@ -26,7 +26,7 @@ from processes.actions import harvest, nodes, operations, stopping
 from processes.actions import processes as actions
 from processes.actions.harvest import Found, identity_of
 from processes.actions.traces import check_traces
-from processes.drivers import ports, spawn, stop
+from processes.drivers import cgroup, ports, spawn, stop
 from processes.drivers.liveness import Identity
 from processes.drivers.spawn import Spawned
 from processes.drivers.stops import Stops
@@ -223,7 +223,11 @@ class ProcessReconciler:
         spawned = self._spawned[process.pk]
         written = self._kept(
             lambda: actions.record_started(
-                process, pid=spawned.pid, start_ticks=spawned.start_ticks, boot_id=spawned.boot_id
+                process,
+                pid=spawned.pid,
+                start_ticks=spawned.start_ticks,
+                boot_id=spawned.boot_id,
+                controllers=cgroup.controllers_of(process.token),
             ),
             lambda: self._keeper.started(process) if self._keeper is not None else None,
         )
@@ -353,6 +357,7 @@ class ProcessReconciler:
     def _over(self, process: Process) -> None:
         """The row is terminal: let go of it, and tell whoever waits for it."""
         self._forget(process.pk)
+        cgroup.release(process.token)
         kind, _, key = process.owner.partition("/")
         if kind == "operation":
             Path(process.lock).unlink(missing_ok=True)  # an operation never starts a second time
@@ -373,6 +378,7 @@ class ProcessReconciler:
             adopted = sum(process.pk in self._watched or process.pk in self._busy for process in left)
             nodes.record_adoption(self._node, adopted=adopted, ended=len(left) - adopted)
         remove_old_journals()
+        cgroup.sweep(list(self.rows().values_list("token", flat=True)))
 
 
 def _follow_on(follow: Callable[[], Process | None] | None, starts: list[Process]) -> None:

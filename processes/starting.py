@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from processes.drivers import cgroup
 from processes.drivers.account import account
 from processes.drivers.spawn import Spec
 from processes.limits import Limits
@@ -15,7 +16,8 @@ _LOGIN_VARIABLES = ("HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "TZ", "T
 
 
 def spec_of(process: Process) -> Spec:
-    """How to start it. Raises: what `account` raises."""
+    """How to start it; its cgroup is made. Raises: what `account` raises."""
+    limits = Limits.parse(process.limits)
     return Spec(
         argv=tuple(process.argv),
         cwd=Path(process.cwd),
@@ -25,7 +27,8 @@ def spec_of(process: Process) -> Spec:
         journal=Path(process.journal),
         token=process.token,
         user=process.user,
-        open_files=Limits.parse(process.limits).open_files,
+        open_files=limits.open_files,
+        cgroup=cgroup.made_for(process.token, limits),
     )
 
 

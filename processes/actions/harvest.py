@@ -14,13 +14,13 @@ from pathlib import Path
 from common.locks import lock_held
 from processes.actions import processes as actions
 from processes.actions.traces import trace
-from processes.drivers import liveness, stop
+from processes.drivers import cgroup, liveness, stop
 from processes.drivers.journal import Journal, Record
 from processes.drivers.liveness import Census, Identity
 from processes.drivers.stop import StopReport
 from processes.drivers.table import Row
 from processes.models import Process
-from processes.states import PROCESS_ACTIVE, ExitSource
+from processes.states import PROCESS_ACTIVE, ExitSource, StopCause
 
 _LEFTOVER_GRACE_S = 1.0
 
@@ -57,7 +57,12 @@ def find_started(process: Process) -> Found:
     if shim is not None:
         identity = Identity.of(shim)
         actions.record_started(
-            process, pid=identity.pid, start_ticks=identity.start_ticks, boot_id=identity.boot_id, adopted=True
+            process,
+            pid=identity.pid,
+            start_ticks=identity.start_ticks,
+            boot_id=identity.boot_id,
+            adopted=True,
+            controllers=cgroup.controllers_of(process.token),
         )
         return Found.RUNNING
     if record is None:
@@ -76,7 +81,8 @@ def leftovers(process: Process, census: Census | None = None) -> list[Row]:
     if origin is None:
         return []
     census = census or Census(origin.start_ticks)
-    return census.members(origin.pid, process.token, since=origin.start_ticks)
+    rows = census.members(origin.pid, process.token, since=origin.start_ticks)
+    return stop.with_group(rows, cgroup.group_of(process.token))
 
 
 def leftovers_of(processes: Sequence[Process]) -> dict[int, list[Row]]:
@@ -121,13 +127,20 @@ def outcome(
     # who ended by itself and well need not have been asked to, and most do
     record = _record(process) if code != 0 else None
     asked = record is not None and record.stop_asked
-    if code is not None and code >= 0:  # the shim passes its command's code on
-        return partial(actions.record_exit, process, code, source, swept=swept, asked=asked)
-    if record is not None and record.code is not None:
-        return partial(actions.record_exit, process, record.code, ExitSource.JOURNAL, swept=swept, asked=asked)
+    if code is None or code < 0:  # else it is the command's, passed on by the shim
+        code, source = (record.code, ExitSource.JOURNAL) if record is not None else (None, source)
+    if code is not None:
+        cause = cause_of(process)
+        return partial(actions.record_exit, process, code, source, swept=swept, asked=asked, cause=cause)
     rebooted = bool(process.boot_id) and process.boot_id != liveness.boot_id()
     problem = "the machine was restarted" if rebooted else "its shim was killed"
     return partial(actions.record_lost, process, problem, swept=swept, asked=asked)
+
+
+def cause_of(process: Process) -> str:
+    """Why it ended, as far as the kernel knows: a `StopCause`, or empty."""
+    group = cgroup.group_of(process.token)
+    return StopCause.MEMORY if group is not None and cgroup.killed_for_memory(group) else ""
 
 
 def noted_code(process: Process) -> int | None:

@@ -227,7 +227,14 @@ def record_stopping(process: Process) -> bool:
 
 
 def record_exit(
-    process: Process, code: int | None, source: str, *, swept: int = 0, problem: str = "", asked: bool = False
+    process: Process,
+    code: int | None,
+    source: str,
+    *,
+    swept: int = 0,
+    problem: str = "",
+    asked: bool = False,
+    cause: str = "",
 ) -> bool:
     """The process ended.
 
@@ -237,29 +244,31 @@ def record_exit(
         swept: how many processes it had left running, which were ended.
         problem: what is not as it should be after the end.
         asked: a person ended it with its script, so that it did not fail.
+        cause: a `StopCause`, when the kernel ended it unasked.
     """
     wanted = asked or process.stop_requested_at is not None
-    failed = code != 0 if not wanted else process.cause not in ("", StopCause.ASKED)
-    told = f"{_subject(process)} {_stopped(process) if wanted else _ending(code)}{_swept(swept)}"
+    cause = process.cause or (StopCause.ASKED if asked else cause)
+    failed = code != 0 if not wanted else cause not in ("", StopCause.ASKED)
+    told = f"{_subject(process)} {'was stopped' if wanted else _ending(code)}{_why(cause)}{_swept(swept)}"
     return _change(
         process,
         ProcessState.EXITED,
         kind="process.stopped" if wanted else "process.exited",
         message=f"{told}; {problem}" if problem else told,
         level=Level.WARNING if failed or problem else Level.INFO,
-        fields={"exit_code": code, "exit_source": source, "problem": problem, **_end(process, asked)},
+        fields={"exit_code": code, "exit_source": source, "problem": problem, "cause": cause, **_end(process, asked)},
         code=code,
         source=source,
         swept=swept,
-        cause=process.cause,
+        cause=cause,
     )
 
 
-def _stopped(process: Process) -> str:
-    if process.cause in ("", StopCause.ASKED):
-        return "was stopped"
-    why = str(StopCause(process.cause).label)
-    return f"was stopped: {why[:1].lower()}{why[1:]}"
+def _why(cause: str) -> str:
+    if cause in ("", StopCause.ASKED):
+        return ""
+    why = str(StopCause(cause).label)
+    return f": {why[:1].lower()}{why[1:]}"
 
 
 def _end(process: Process, asked: bool) -> dict[str, Any]:

@@ -72,7 +72,8 @@ def outcome(
     if code is None or code < 0:
         code = harvest.noted_code(process)
         source = ExitSource.JOURNAL if code is not None else ExitSource.UNKNOWN
-    return partial(actions.record_exit, process, code, source, problem=_port_problem(process))
+    cause = harvest.cause_of(process)
+    return partial(actions.record_exit, process, code, source, problem=_port_problem(process), cause=cause)
 
 
 def check_ended(process: Process, report: StopReport) -> None:

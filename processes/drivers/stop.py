@@ -15,7 +15,9 @@ import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
+from processes.drivers import cgroup
 from processes.drivers.liveness import Census, Identity, alive, boot_id
 from processes.drivers.table import Row, table
 
@@ -92,11 +94,19 @@ def stopping(identity: Identity, *, token: str, grace: float, on_progress: Progr
     return _Stop(identity, token, on_progress or _silent).run(grace)
 
 
+def with_group(rows: list[Row], group: Path | None) -> list[Row]:
+    """These, and who lives in the cgroup besides them: nobody leaves it by a session or an environment of his own."""
+    known = {row.pid for row in rows}
+    others = [table().row(pid) for pid in cgroup.pids(group) if pid not in known] if group is not None else []
+    return [*rows, *(row for row in others if row is not None and not row.dead)]
+
+
 class _Stop:
     def __init__(self, shim: Identity, token: str, say: Progress) -> None:
         self._shim = shim
         self._token = token
         self._say = say
+        self._group = cgroup.group_of(token)
         self._killed: dict[int, None] = {}
         self._empty_looks = 0  # in a row; one proves nothing, for who forks during the look may not be seen
 
@@ -112,8 +122,8 @@ class _Stop:
 
     def _members(self) -> Generator[Look | Wait, list[Row] | None, list[Row]]:
         """Live members without the shim and without ourselves."""
-        rows = yield Look(self._shim.pid, self._token, self._shim.start_ticks)
-        members = [row for row in rows or () if Identity.of(row) != self._shim and row.pid != os.getpid()]
+        rows = with_group((yield Look(self._shim.pid, self._token, self._shim.start_ticks)) or [], self._group)
+        members = [row for row in rows if Identity.of(row) != self._shim and row.pid != os.getpid()]
         self._empty_looks = 0 if members or alive(self._shim) else self._empty_looks + 1
         return members
 
@@ -182,6 +192,8 @@ class _Stop:
                 return False
             if passes == 0:
                 self._say(f"killing {len(members)} that did not end: {', '.join(str(row.pid) for row in members)}")
+                if self._group is not None:  # all of it at once; who is not in it follows
+                    cgroup.kill(self._group)
             if passes >= _PASSES_SPARING_SHIM:
                 self._kill_group([row.pid for row in members if row.group == self._shim.pid])
             yield self._kill(Identity.of(row) for row in members)
