@@ -39,6 +39,11 @@ def layout(environment: Environment, stages: Sequence[Stage], layer: Layer, url:
     )
 
 
+def furnish_as(environment: Environment, stages: Sequence[Stage], layer: Layer) -> Report:
+    """Write what would follow from another layer, which the rows do not say yet. Raises: as `furnish`."""
+    return ensure(Path(environment.path), layout(environment, stages, layer, usable_url(layer)))
+
+
 def furnish(environment: Environment) -> Report:
     """Write what follows from the rows into the checkout; what is in order there is left alone.
 

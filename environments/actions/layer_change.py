@@ -13,31 +13,38 @@ No data is copied: a SQLite file stays where it is and is found again by the way
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from itertools import chain
+from pathlib import Path
 from typing import Any
 
-from django.conf import settings
-
-from common.errors import Conflict, GaiaError, Unavailable
-from environments.actions import changing, measured, ports, stages
+from common.containment import stays_inside
+from common.errors import Conflict, GaiaError, Refused
+from common.files import managed_block
+from environments.actions import changing, mcp_config, measured, stage_services, stages
 from environments.actions.changing import PATIENCE_S, while_stopped
-from environments.actions.furnishing import furnish
+from environments.actions.furnishing import furnish, furnish_as
 from environments.actions.layer_mcp import follow_mcp, mcp_of
-from environments.actions.layer_servers import database_name, mark, refuse_powerful, server_url
+from environments.actions.layer_ports import moves_of
+from environments.actions.layer_servers import (
+    database_name,
+    leading_to_production,
+    mark,
+    refuse_powerful,
+    server_url,
+)
 from environments.actions.setup import requested_before
 from environments.drivers import postgres
+from environments.drivers.stage_env import parse_dotenv, read_text
 from environments.models import Environment, Layer, Stage
 from environments.overview import in_order
-from environments.states import STAGE_PORT_OFFSETS, Engine, EnvironmentState
+from environments.states import LOCAL, Engine, EnvironmentState
 from events import log
 from events.models import Event, Level
 from processes.actions import ports as leases
 from processes.actions.nodes import ensure_node
 from processes.actions.operations import Progress, request_operation
-from processes.models import Operation, PortLease, Process
+from processes.models import Operation, Process
 
 KIND = "environments.layer"
 _STOPPING, _SET, _KEPT = "environment.layer_stopping", "environment.layer_set", "environment.layer_not_set"
@@ -77,9 +84,10 @@ def plan(environment: Environment, layer: Layer) -> LayerPlan:
     would come to production's data; Unavailable when the server does not answer.
     """
     _require_ready(environment)
+    _refuse_leading(environment, layer)
     chosen = _stages_of(environment)
     databases = [_database_plan(stage, layer) for stage in chosen]
-    moves = _moves(chosen, layer)
+    moves = moves_of(chosen, layer)
     return LayerPlan(
         environment=environment.directory,
         before=environment.layer_name,
@@ -211,9 +219,14 @@ def set_layer(environment: Environment, layer: Layer, progress: Progress | None 
         if progress is not None:
             progress(1, 2, f"Databases, ports and files of {environment.directory}")
         made = _make_databases(chosen, layer)
+        if environment.layer.production and not layer.production:
+            # first of all its files forget production's data: a script may start a stage whatever the row says
+            furnish_as(environment, chosen, layer)
         moved = _record(environment, layer, chosen)
         furnish(environment)
+        _end_other_definitions(chosen, layer)
     started = follow_mcp(layer)
+    notes += _write_mcp(environment)
     measured.export()
     return {
         "environment": environment.directory,
@@ -225,6 +238,26 @@ def set_layer(environment: Environment, layer: Layer, progress: Progress | None 
         "mcp_started": started,
         "notes": notes,
     }
+
+
+def _end_other_definitions(chosen: list[Stage], layer: Layer) -> None:
+    """A stage that cannot be defined anew, say for a bad gaia.yaml, is not kept up as it was in the layer before."""
+    for stage in chosen:
+        service = stage_services.service_of(stage)
+        if service is None:
+            continue
+        known = {**service.env, **service.secrets}.get("GAIA_LAYER", LOCAL)
+        if known != layer.name:
+            stage_services.stop(stage)
+
+
+def _write_mcp(environment: Environment) -> list[str]:
+    """Have the checkout's `.mcp.json` name the servers of the layer. Returns: what there is to say about it."""
+    try:
+        kept = mcp_config.write_config(environment).kept
+    except GaiaError as error:
+        kept = error.what
+    return [f"Its .mcp.json was left as it is: {kept}."] if kept else []
 
 
 def _make_databases(chosen: list[Stage], layer: Layer) -> list[str]:
@@ -251,7 +284,7 @@ def _make_databases(chosen: list[Stage], layer: Layer) -> list[str]:
 
 def _record(environment: Environment, layer: Layer, chosen: list[Stage]) -> list[dict[str, Any]]:
     """Row, ports and leases, and the event, in one transaction. Returns: what moved."""
-    moves, node = _moves(chosen, layer), ensure_node()
+    moves, node = moves_of(chosen, layer), ensure_node()
     before = environment.layer_name
     moved = [{"stage": stage.name, "before": stage.port, "port": port} for stage, port in moves]
     with log.atomic():
@@ -274,68 +307,6 @@ def _record(environment: Environment, layer: Layer, chosen: list[Stage]) -> list
     return moved
 
 
-# -- ports
-
-
-def _moves(chosen: list[Stage], layer: Layer) -> list[tuple[Stage, int]]:
-    """The stages that do not have a port of the layer, each with one that is free.
-
-    Raises: Conflict when the layer's range is too small; Unavailable when no port is free at all.
-    """
-    leaving = [stage for stage in chosen if not fits(stage.port, layer)]
-    if not leaving:
-        return []
-    if layer.ports is None:
-        return _own_ports(leaving)
-    console = int(settings.GAIA["server.port"])
-    found = leases.free_ports(ensure_node(), (port for port in layer.ports if port != console), len(leaving))
-    if len(found) < len(leaving):
-        raise _too_small(layer, leaving, found)
-    return list(zip(leaving, found, strict=True))
-
-
-def fits(port: int, layer: Layer) -> bool:
-    """Whether a stage of that layer may have this port: of its range, or of no other layer's where it has none."""
-    if layer.ports is not None:
-        return port in layer.ports
-    return not any(other.ports and port in other.ports for other in Layer.objects.exclude(pk=layer.pk))
-
-
-def _own_ports(leaving: list[Stage]) -> list[tuple[Stage, int]]:
-    """The ports that set-up gave them, where they are free; else such as `gaia ports move` would propose."""
-    node, taken, moves = ensure_node(), set[int](), []
-    for stage in leaving:
-        found = leases.free_ports(node, (port for port in _candidates(stage) if port not in taken))
-        if not found:
-            raise Unavailable(f"there is no free port for {stage.called}", fix="Look who has them: gaia ports list")
-        taken.add(found[0])
-        moves.append((stage, found[0]))
-    return moves
-
-
-def _candidates(stage: Stage) -> Iterator[int]:
-    first = stage.environment.project.base_port + STAGE_PORT_OFFSETS[stage.name]
-    return chain([first + stage.environment.number - 1], [ports.proposal(stage)], ports.beside_projects())
-
-
-def _too_small(layer: Layer, leaving: list[Stage], found: list[int]) -> Conflict:
-    held = PortLease.objects.filter(node=ensure_node(), port__range=(layer.first_port, layer.last_port))
-    owners = ", ".join(sorted({lease.owner.removeprefix("environment/").rpartition("/")[0] for lease in held}))
-    wider = _wider(layer, len(leaving) - len(found))
-    return Conflict(
-        f"layer {layer.name} has {len(found)} free ports from {layer.first_port} to {layer.last_port}, and "
-        f"{leaving[0].environment.directory} needs {len(leaving)}",
-        meaning=f"{held.count()} are leased to {owners}." if owners else "Other programs listen there.",
-        fix=f"Give it more: gaia layer change {layer.name} --ports {wider}",
-        free=found,
-    )
-
-
-def _wider(layer: Layer, missing: int) -> str:
-    """A range with room for what is missing and then some."""
-    return f"{layer.first_port}-{(layer.last_port or 0) + max(15, missing)}"
-
-
 # -- what is looked at
 
 
@@ -346,6 +317,21 @@ def _require_ready(environment: Environment) -> None:
             meaning=environment.problem,
             fix="Repair it: gaia env setup.",
         )
+
+
+def _refuse_leading(environment: Environment, layer: Layer) -> None:
+    """Raise Refused when what the user wrote into `.env.local` would bring the layer to production's data."""
+    for name in (".env.local", ".gaia/env.local"):
+        file = Path(environment.path) / name
+        if not stays_inside(Path(environment.path), name):
+            continue
+        theirs = managed_block(read_text(file), "")  # without what GAIA wrote there
+        for key in leading_to_production(layer, parse_dotenv(theirs)):
+            raise Refused(
+                f"{key} in {name} of {environment.directory} leads to production's data",
+                meaning=f"No process of layer {layer.name} may reach it. Nothing was changed.",
+                fix=f"sed -i '/^\\(export \\)\\{{0,1\\}}{key}=/d' {file}",
+            )
 
 
 def _stages_of(environment: Environment) -> list[Stage]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from django.conf import settings
 
 from common.errors import GaiaError
+from environments.actions import layer_servers
 from environments.drivers.launching import StageStart, stage_start
 from environments.models import Environment, Stage
 from environments.overview import services_of
@@ -42,8 +43,10 @@ def service_of(stage: Stage) -> Service | None:
 def define(stage: Stage, start: StageStart) -> Service:
     """Make a stage's service what its next start is to be.
 
-    Raises: InvalidInput when its variables cannot be passed to a program.
+    Raises: InvalidInput when its variables cannot be passed to a program; Refused when they lead to production's data,
+    and the stage is of another layer.
     """
+    layer_servers.require_apart(stage, start.env)
     service = service_of(stage)
     place = Place(owner=stage.owner, log=start.log, lock=start.lock, journal=start.journal)
     if service is None:
@@ -56,7 +59,7 @@ def refresh(environment: Environment) -> None:
 
     What does not even say how to start them keeps the definition they had: the next launch tells why.
     """
-    stages = list(environment.stages.select_related("environment__project"))
+    stages = list(environment.stages.select_related("environment__project", "environment__layer"))
     known = services_of(stage.owner for stage in stages)
     for stage in stages:
         if stage.owner in known:

@@ -55,12 +55,16 @@ def dotenv_line(name: str, value: str) -> str:
 
 def read_dotenv(file: Path) -> dict[str, str]:
     """KEY=VALUE lines as data, exactly as `launch.sh` reads them; nothing from a file that cannot be read."""
-    found: dict[str, str] = {}
     try:
-        text = file.read_bytes().decode("utf-8", "replace").replace("\0", "")
+        return parse_dotenv(file.read_bytes().decode("utf-8", "replace"))
     except OSError:
-        return found
-    for line in text.split("\n"):
+        return {}
+
+
+def parse_dotenv(text: str) -> dict[str, str]:
+    """As `read_dotenv`, of a text."""
+    found: dict[str, str] = {}
+    for line in text.replace("\0", "").split("\n"):
         match = _DOTENV_LINE.fullmatch(line.removesuffix("\r"))
         if match and match["key"] != "IFS":
             value = match["value"]

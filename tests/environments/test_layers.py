@@ -412,8 +412,55 @@ def test_a_stage_that_would_reach_productions_data_is_not_started(
     assert "prod-password" not in json.dumps(found)
     with pytest.raises(Refused, match="leads to production's data"):
         stages.launch(place.stage(1, "qa"))
+    with pytest.raises(Refused, match="leads to production's data"):
+        layer_change.plan(place.environment(1), find_layer("local"))
     assert os.system(finding["fix"]) == 0  # noqa: S605  a printed fix
     assert health.drift()[0]["findings"] == []
+
+
+def test_killed_on_its_way_out_of_production_no_file_leads_there(
+    place: Place, shop: Environment, server: str, postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = account(postgres, "prod")
+    layers.change(find_layer("production"), {"postgresql_url": own, **ports_from(place.base_port + 420)})
+    put(place, "production")
+    stages.launch_by_script(place.stage(1, "qa"))
+    assert stages.bring_down(place.stage(1, "qa"), timeout=10)
+
+    def killed(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    for step in ("_record", "furnish"):
+        with monkeypatch.context() as patched:
+            patched.setattr(layer_change, step, killed)
+            with pytest.raises(KeyboardInterrupt):
+                layer_change.set_layer(place.environment(1), find_layer("integration"))
+        assert "prod-password" not in _written(place)
+    put(place, "integration")
+    from services.models import Service
+
+    service = Service.objects.get(owner=place.stage(1, "qa").owner)
+    assert "prod-password" not in json.dumps({**service.env, **service.secrets})
+    assert health.drift()[0]["findings"] == []
+
+
+def _written(place: Place) -> str:
+    files = (place.path(1) / ".env.local", *(place.path(1) / ".gaia/stages").glob("*.env"))
+    return "".join(file.read_text() for file in files)
+
+
+def test_a_stage_that_cannot_be_defined_anew_is_not_kept_up_as_before(
+    place: Place, shop: Environment, server: str
+) -> None:
+    from services.models import Service
+
+    put(place, "integration")
+    stages.launch_by_script(place.stage(1, "qa"))
+    assert stages.bring_down(place.stage(1, "qa"), timeout=10)
+    Service.objects.filter(owner=place.stage(1, "qa").owner).update(desired="up", state="backoff")
+    (place.path(1) / "gaia.yaml").write_text("command: [nothing\n")
+    put(place, "local")
+    assert Service.objects.get(owner=place.stage(1, "qa").owner).desired == "down"
 
 
 # -- drift
