@@ -6,7 +6,7 @@ import json
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
-from common.errors import InvalidInput, NotFound
+from common.errors import Conflict, InvalidInput, NotFound
 from gaia_site.cli.ground import ready, say
 from gaia_site.cli.pictures import icon
 from gaia_site.cli.service_pictures import ago
@@ -53,7 +53,7 @@ def config(arguments: Namespace) -> int:
     if arguments.write:
         written = mcp_config.write_config(environment)
         if written.kept:
-            raise InvalidInput(
+            raise Conflict(
                 f"the .mcp.json of {environment.directory} was not written: {written.kept}",
                 meaning="GAIA leaves what is not its own as it is.",
                 fix="Put what is above into it yourself, or move it away and say this again.",
