@@ -185,11 +185,11 @@ class Figure {
     const from = this.plot.cursor.idx ?? moments.length;
     const first = moments.findIndex((at) => at >= this.range[0]);
     const to = Math.max(first, Math.min(moments.length - 1, from + step));
-    this.plot.setCursor({ left: this.plot.valToPos(moments[to], "x"), top: 0 });
+    this.plot.setCursor({ left: this.plot.valToPos(moments[to], "x"), top: 0 }, true, true); // the other charts, too
   }
 
   leave() {
-    this.plot?.setCursor({ left: -10, top: -10 });
+    this.plot?.setCursor({ left: -10, top: -10 }, true, true);
   }
 
   fit() {

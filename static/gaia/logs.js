@@ -79,7 +79,7 @@ class Log {
   }
 
   async look(toEnd = false) {
-    if (this.reading || this.paused || document.hidden || !this.place.isConnected) return;
+    if (this.gone || this.reading || this.paused || document.hidden || !this.place.isConnected) return;
     this.reading = true;
     try {
       await this.readOn();
@@ -106,6 +106,7 @@ class Log {
 
   async fetch(query) {
     const response = await fetch(`${this.section.dataset.log}?${query}`, { headers: { Accept: "application/json" }, cache: "no-store" });
+    if (response.status === 404) this.gone = true;
     if (!response.ok) throw new Error(String(response.status));
     return response.json();
   }

@@ -139,7 +139,9 @@ class Visit:
     def hears(self, message: ConsoleMessage) -> None:
         # a screen that is read in the moment its session ends is refused, which the page then shows
         ended = "409" in message.text and "/capture/?life=" in str(message.location.get("url", ""))
-        if message.type in {"error", "warning"} and not ended:
+        # nor is there a log of what was just unregistered
+        gone = "404" in message.text and "/logs/?" in str(message.location.get("url", ""))
+        if message.type in {"error", "warning"} and not ended and not gone:
             self.complaints.append(f"{message.type}: {message.text} {message.location}")
 
     def sees(self, request: Request) -> None:
