@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from gaia_site.systemd import Announcer
+from tests.installation import SECONDS, Gaia, until
 
 ROOT = Path(__file__).resolve().parents[2]
 UNITS = ROOT / "deploy" / "systemd"
@@ -128,3 +129,38 @@ def test_it_is_said_again_when_nobody_heard(tmp_path: Path, monkeypatch: pytest.
 def test_without_systemd_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     assert not Announcer(lambda: True, lambda: "").spoken_to
+
+
+def until_ready(end: socket.socket) -> str:
+    """Wait until systemd would go on. Returns: the status it was told."""
+    status, ready = "", False
+    while not ready:
+        lines = heard(end)
+        ready = "READY=1" in lines
+        status = next((line.removeprefix("STATUS=") for line in lines if line.startswith("STATUS=")), status)
+    return status
+
+
+def test_as_systemd_runs_it(gaia: Gaia, listening: socket.socket) -> None:
+    """Ready when all of it runs; asked to end it ends with 0 and leaves the rest running; the next one adopts that."""
+    listening.settimeout(SECONDS)
+    words = ("up", "--foreground", "--port", str(gaia.port))
+    gaia.environ["NOTIFY_SOCKET"] = os.environ["NOTIFY_SOCKET"]
+    first = gaia.begin(*words)
+    assert until_ready(listening) == "gaia-web running, gaia-jobs running"
+    assert [one.pid for one in gaia.daemons()] == [first.pid], "the unit's process is the daemon itself"
+    [web] = gaia.webs()
+    assert b"NOTIFY_SOCKET" not in Path(f"/proc/{web.pid}/environ").read_bytes()
+    assert "GAIA runs already" in gaia(*words, code=4)
+    assert "does not go with --detach" in gaia("up", "--foreground", "--detach", code=2)
+
+    first.terminate()
+    assert first.wait(SECONDS) == 0, "which a unit does not start again"
+    assert gaia.webs() == [web]
+
+    second = gaia.begin(*words)
+    assert until_ready(listening) == "gaia-web running, gaia-jobs running"
+    assert gaia.webs() == [web]
+    gaia("down", "--keep-stages")
+    assert second.wait(SECONDS) == 0
+    until(lambda: gaia.processes() == [])
