@@ -48,6 +48,7 @@ class Charts {
     try {
       const address = `${this.section.dataset.charts}?span=${span}`;
       const response = await fetch(address, { headers: { Accept: "application/json" }, cache: "no-store" });
+      if (response.status === 404) this.asked = Infinity; // it is not registered any more
       if (!response.ok || number !== this.number) return;
       const { seconds, points } = await response.json();
       this.data = { seconds, points: points.map(([at, ...rest]) => [moment(at), ...rest]) };

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -139,14 +140,37 @@ class Visit:
     def hears(self, message: ConsoleMessage) -> None:
         # a screen that is read in the moment its session ends is refused, which the page then shows
         ended = "409" in message.text and "/capture/?life=" in str(message.location.get("url", ""))
-        # nor is there a log of what was just unregistered
-        gone = "404" in message.text and "/logs/?" in str(message.location.get("url", ""))
+        # nor is there a log, nor figures, of what was just unregistered
+        read = re.search(r"/services/[^/]+/(logs|metrics)/\?", str(message.location.get("url", "")))
+        gone = "404" in message.text and read
         if message.type in {"error", "warning"} and not ended and not gone:
             self.complaints.append(f"{message.type}: {message.text} {message.location}")
 
     def sees(self, request: Request) -> None:
         if urlsplit(request.url).netloc != urlsplit(self.url).netloc and not request.url.startswith("data:"):
             self.complaints.append(f"a request left for {request.url}")
+
+
+def new_context(browser: Browser, state: StorageState, size: str = "wide", theme: Any = "light") -> BrowserContext:
+    """A browser of a size (wide, phone) and theme (light, dark) in which nobody has been but to sign in."""
+    width, height = SIZES[size]
+    context = browser.new_context(
+        viewport={"width": width, "height": height},
+        color_scheme=theme,
+        storage_state=state,
+        permissions=["clipboard-read", "clipboard-write"],
+    )
+    context.set_default_timeout(20_000)
+    return context
+
+
+def new_visit(context: BrowserContext, demo: Demo) -> Visit:
+    """A new page in a browser."""
+    made = Visit(context.new_page(), demo.url)
+    made.page.on("console", made.hears)
+    made.page.on("pageerror", lambda error: made.complaints.append(f"script: {error}"))
+    made.page.on("request", made.sees)
+    return made
 
 
 @pytest.fixture
@@ -156,21 +180,9 @@ def visit(browser: Browser, demo: Demo, signed_in: StorageState) -> Iterator[Cal
     visits: list[Visit] = []
 
     def open_one(size: str = "wide", theme: Any = "light") -> Visit:
-        width, height = SIZES[size]
-        context = browser.new_context(
-            viewport={"width": width, "height": height},
-            color_scheme=theme,
-            storage_state=signed_in,
-            permissions=["clipboard-read", "clipboard-write"],
-        )
-        contexts.append(context)
-        context.set_default_timeout(20_000)
-        made = Visit(context.new_page(), demo.url)
-        made.page.on("console", made.hears)
-        made.page.on("pageerror", lambda error: made.complaints.append(f"script: {error}"))
-        made.page.on("request", made.sees)
-        visits.append(made)
-        return made
+        contexts.append(new_context(browser, signed_in, size, theme))
+        visits.append(new_visit(contexts[-1], demo))
+        return visits[-1]
 
     yield open_one
     for context in contexts:
