@@ -38,6 +38,7 @@ def remove(environment: Environment) -> dict[str, Any]:
     something which GAIA did not make lies at its path and was not touched.
     Raises: GaiaError when it was not removed.
     """
+    stage_services.require_unneeded(environment)
     record.record_removing(environment)
     path = Path(environment.path)
     try:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from common.errors import GaiaError
+from common.errors import Conflict, GaiaError
 from environments.actions import layer_servers
 from environments.drivers.launching import StageStart, stage_start
 from environments.models import Environment, Stage
@@ -25,7 +25,7 @@ from processes.models import Process
 from services.actions import running
 from services.actions.definitions import Place, redefine, register, unregister
 from services.actions.recording import move
-from services.models import Service
+from services.models import Dependency, Service
 from services.spec import ServiceSpec, parse_spec
 from services.states import SERVICE_DOWN, SERVICE_UP, Desired, Restart, ServiceKind, ServiceState
 
@@ -118,6 +118,18 @@ def settle(stage: Stage) -> None:
     service = service_of(stage)
     if service is not None and service.state == ServiceState.STOPPING:
         move(service, ServiceState.STOPPED, kind="stopped", message=f"{service.sentence} was stopped")
+
+
+def require_unneeded(environment: Environment) -> None:
+    """Raise Conflict when somebody's service waits for a stage of an environment that is to go."""
+    owners = [stage.owner for stage in environment.stages.all()]
+    edge = Dependency.objects.filter(on__owner__in=owners).select_related("service", "on").first()
+    if edge is not None:
+        raise Conflict(
+            f"service {edge.service.name} depends on {edge.on.called}",
+            meaning="It could not start any more, so nothing was changed.",
+            fix=f"Take {edge.on.name} out of its depends_on, or run gaia service unregister {edge.service.name}.",
+        )
 
 
 def forget(environment: Environment) -> None:

@@ -14,17 +14,22 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from common.errors import Conflict
 from environments.actions import https, ports, stage_services, stages
+from environments.actions.removal import remove
 from environments.drivers.launching import stage_start
 from environments.models import Stage
 from environments.reconcile import look_at_stages
+from environments.states import EnvironmentState
 from events.models import Event
 from processes.actions.nodes import ensure_node
 from processes.models import PortLease
 from processes.states import Origin
 from services.actions import running
+from services.actions.definitions import register
 from services.actions.pausing import pause
 from services.models import Service
+from services.spec import parse_spec
 from services.states import Desired, ServiceKind, ServiceState
 from tests.environments.places import DaemonProcess, Place, processes_of, until
 from tests.environments.stages import QA, answers, mend_command, pid_by_script, script, shown
@@ -248,6 +253,16 @@ def test_it_goes_with_its_environment(place: Place, known: Stage) -> None:
     assert not PortLease.objects.filter(owner=QA).exists()
     place.set_up(1)
     assert PortLease.objects.get(owner=QA).port == place.stage(1, "qa").port
+
+
+def test_an_environment_that_somebodys_service_waits_for_stays(place: Place, known: Stage) -> None:
+    definition = {"name": "proxy", "command": ["true"], "depends_on": ["shop-dev1-qa"]}
+    register(parse_spec(definition))
+    with pytest.raises(Conflict, match="service proxy depends on stage qa of shop-dev1") as raised:
+        remove(place.environment(1))
+    assert "gaia service unregister proxy" in raised.value.fix
+    assert place.environment(1).state == EnvironmentState.READY
+    assert (place.path(1) / "app.py").exists()
 
 
 def test_one_that_is_about_to_come_back_is_not_changed(
