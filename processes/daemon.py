@@ -58,7 +58,7 @@ class Loop:
 
     name: str
     every: float
-    work: Callable[[], None]
+    work: Callable[[], object]
     on_change: bool = False
     due_in: Callable[[], float | None] = lambda: None
 
@@ -143,12 +143,12 @@ class Daemon:
                 await asyncio.wait_for(wake.wait(), max(0.0, left))
 
     async def _work(
-        self, pool: ThreadPoolExecutor, work: Callable[[], None], *, quiet: bool = False, name: str = "the daemon"
+        self, pool: ThreadPoolExecutor, work: Callable[[], object], *, quiet: bool = False, name: str = "the daemon"
     ) -> bool:
         guarded = partial(self._guarded, work, quiet=quiet, name=name)
         return await asyncio.get_running_loop().run_in_executor(pool, guarded)
 
-    def _guarded(self, work: Callable[[], None], *, quiet: bool = False, name: str = "the daemon") -> bool:
+    def _guarded(self, work: Callable[[], object], *, quiet: bool = False, name: str = "the daemon") -> bool:
         """One unit of work: an actor, a usable connection, and no exception that ends the loop.
 
         Args:
