@@ -11,7 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.utils import timezone
@@ -22,12 +22,14 @@ from events.models import Level
 from processes.actions.processes import request_stop
 from processes.models import Node, Process
 from processes.reconcile import FORESEEN
-from processes.states import PROCESS_ACTIVE, ProcessState, StopCause
+from processes.states import ProcessState, StopCause
 from services import backoff, ends
 from services.actions.deaths import Death, look_back
 from services.actions.recording import begin, hold, move, note_problem
+from services.actions.standing import see_health, tell_recovery
 from services.dependencies import Gates, closed
 from services.ends import Following
+from services.glance import WAITING, Glance, is_due, live_processes
 from services.mcp import runs_for_clients_only
 from services.models import Service
 from services.states import SERVICE_DOWN, SERVICE_UP, Desired, ServiceState
@@ -38,8 +40,6 @@ logger = logging.getLogger(__name__)
 HealthOf = Callable[[int, int], Health]
 """The verdict on a start, by ids of service and process, from memory: it must not wait for anything."""
 
-_WAITING = (ServiceState.HELD, ServiceState.BACKOFF, ServiceState.CRASH_LOOP, ServiceState.STOPPED)
-_LONGEST_WAIT = timedelta(seconds=backoff.TRIAL_S * 1.5)
 _LONGEST_DELAY_S = 60.0
 
 
@@ -108,25 +108,15 @@ class Supervisor:
 
     def tick(self) -> list[Process]:
         """Look at every service once. Returns: starts that are to be carried out."""
-        rows = Service.objects.filter(node=self._node).values_list(
-            "pk", "owner", "state", "desired", "next_start_at", "probes", "failures", "alarmed_at", "ready_at"
-        )
-        live = self._live()
         now = self._now()
-        self._due_at = min((due for _, _, _, _, due, *_ in rows if due is not None), default=None)
+        glances = Glance.all_of(self._node)
+        live = live_processes(self._node)
+        self._due_at = min((each.next_start_at for each in glances if each.next_start_at is not None), default=None)
+        self._gates.forget({each.pk for each in live.values()})
         wanted = [
-            pk
-            for pk, owner, state, desired, due, probes, failures, alarmed, ready in rows
-            if self._needs_look(
-                pk,
-                state,
-                desired,
-                due,
-                bool(probes),
-                bool(failures or alarmed) and _may_be_steady(ready, now),
-                live.get(owner),
-                now,
-            )
+            each.pk
+            for each in glances
+            if not self._is_put_off(each.pk) and each.needs_look(live.get(each.owner), now, self._health)
         ]
         return self._look_at(wanted) if wanted else []
 
@@ -136,46 +126,13 @@ class Supervisor:
             return None
         return max(0.0, min(backoff.TRIAL_S, (self._due_at - self._now()).total_seconds()))
 
-    def _live(self) -> dict[str, tuple[int, str, Any]]:
-        rows = Process.objects.filter(node=self._node, state__in=PROCESS_ACTIVE)
-        return {
-            owner: (pk, state, stop)
-            for owner, pk, state, stop in rows.values_list("owner", "pk", "state", "stop_requested_at")
-        }
-
-    def _needs_look(
-        self, pk: int, state: str, desired: str, due: datetime | None, probes: bool, marked: bool,
-        live: tuple[int, str, Any] | None, now: datetime,
-    ) -> bool:  # fmt: skip
-        """Whether anything about a service may have to change; a cheap answer for those that just run."""
-        if self._clock() < self._put_off.get(pk, (0.0, 0.0))[1]:
-            return False
-        if live is None:
-            if state in SERVICE_UP:
-                return True
-            return desired == Desired.UP and state in _WAITING and (due is None or is_due(due, now))
-        process, process_state, stop = live
-        if state in SERVICE_DOWN:
-            return stop is None
-        if state == ServiceState.STOPPING:
-            return stop is None
-        if stop is not None:
-            return True
-        if process_state != ProcessState.RUNNING:
-            return False
-        if state == ServiceState.STARTING or marked:
-            return True
-        return probes and self._differs(state, self._health(pk, process))
-
-    def _differs(self, state: str, health: Health) -> bool:
-        if health.live is False:
-            return True
-        return health.ready is not None and health.ready != (state == ServiceState.RUNNING)
+    def _is_put_off(self, pk: int) -> bool:
+        return self._clock() < self._put_off.get(pk, (0.0, 0.0))[1]
 
     def _look_at(self, wanted: list[int]) -> list[Process]:
         services = list(Service.objects.select_related("node").filter(pk__in=wanted).order_by("name"))
         newest = Process.objects.filter(node=self._node).newest_by_owner(each.owner for each in services)
-        waiting = [each for each in services if each.state in _WAITING or each.state in SERVICE_UP]
+        waiting = [each for each in services if each.state in WAITING or each.state in SERVICE_UP]
         gates = self._gates.of_many(waiting)
         starts: list[Process] = []
         for service in services:
@@ -209,20 +166,26 @@ class Supervisor:
             return self._stand_by(service, why)
         if service.state in SERVICE_UP:
             if process is None:  # its row was deleted
-                return self._begin_or_hold(service, why, f"{service.sentence} is started again")
+                return self._without_a_trace(service, why)
             death = look_back(service, process)
             with log.atomic():
                 return self._ended(service, process, death, why)
-        due = service.next_start_at is None or is_due(service.next_start_at, self._now())
-        if service.desired == Desired.UP and service.state in _WAITING and due:
+        if service.desired == Desired.UP and service.state in WAITING and is_due(service.next_start_at, self._now()):
             return self._try_again(service, why)
+        return None
+
+    def _without_a_trace(self, service: Service, why: str) -> Process | None:
+        """Nobody knows what became of its process."""
+        if service.desired == Desired.UP:
+            return self._begin_or_hold(service, why, f"{service.sentence} is started again")
+        move(service, ServiceState.STOPPED, kind="stopped", message=f"{service.sentence} does not run any more")
         return None
 
     def _stand_by(self, service: Service, why: str) -> Process | None:
         """No process of it ever runs here: its state is what its probe says."""
         if service.state in SERVICE_UP:
             self._see_health(service, Process(pk=0, owner=service.owner, attempt=0))
-        elif service.desired == Desired.UP and service.state in _WAITING:
+        elif service.desired == Desired.UP and service.state in WAITING:
             return self._try_again(service, why)
         return None
 
@@ -232,12 +195,7 @@ class Supervisor:
         return self._begin_or_hold(service, why, message, {"restarts": service.restarts + 1} if waited else {})
 
     def _begin_or_hold(
-        self,
-        service: Service,
-        why: str,
-        message: str,
-        fields: dict[str, Any] | None = None,
-        kind: str = "start_requested",
+        self, service: Service, why: str, message: str, fields: dict[str, Any] | None = None
     ) -> Process | None:
         if why:
             if service.state != ServiceState.HELD and not hold(service, why, fields=fields):
@@ -284,90 +242,9 @@ class Supervisor:
             told={"cause": process.cause},
         )
 
-    # -- health
-
     def _see_health(self, service: Service, process: Process) -> None:
         health = self._health(service.pk, process.pk) if service.probes else NO_PROBES
-        if health.live is False:
-            self._restart_unhealthy(service, process, health)
-        elif service.state == ServiceState.STARTING:
-            if health.startup:
-                self._started(service, process, ready=bool(health.ready))
-        elif service.state == ServiceState.UNREADY and health.ready:
-            self._ready(service, process)
-        elif service.state == ServiceState.RUNNING and health.ready is False:
-            answer = f": {health.probe}: {health.answer}" if health.probe or health.answer else ""
-            move(
-                service,
-                ServiceState.UNREADY,
-                kind="unready",
-                message=f"{service.sentence} is not ready any more{answer}",
-                level=Level.WARNING,
-                fields={"ready_at": None, "problem": f"it is not ready{answer}"},
-                told={"probe": health.probe, "answer": health.answer},
-            )
-        elif service.state == ServiceState.RUNNING:
-            self._recover(service, process)
-
-    def _started(self, service: Service, process: Process, *, ready: bool) -> None:
-        now = self._now()
-        pid = f" as pid {process.pid}" if process.pid else ""
-        fields: dict[str, Any] = {"problem": "" if ready else "it is not ready yet"}
-        if ready:
-            fields |= {"ready_at": now, "ever_ready": service.ever_ready or bool(service.probes)}
-        move(
-            service,
-            ServiceState.RUNNING if ready else ServiceState.UNREADY,
-            kind="started",
-            message=f"{service.sentence} runs{pid}" + ("" if ready else " and is not ready yet"),
-            fields=fields,
-            told={"pid": process.pid, "attempt": process.attempt, "ready": ready},
-        )
-
-    def _ready(self, service: Service, process: Process) -> None:
-        now = self._now()
-        took = (now - (process.started_at or now)).total_seconds()
-        move(
-            service,
-            ServiceState.RUNNING,
-            kind="ready",
-            message=f"{service.sentence} is ready",
-            fields={"ready_at": now, "ever_ready": True, "problem": ""},
-            told={"attempt": process.attempt, "after_s": round(took, 3)},
-        )
-
-    def _restart_unhealthy(self, service: Service, process: Process, health: Health) -> None:
-        answer = f"{health.probe}: {health.answer}" if health.probe else health.answer
-        with log.atomic():
-            moved = move(
-                service,
-                ServiceState.STOPPING,
-                kind="liveness_failed",
-                message=f"{service.sentence} does not answer any more and is restarted: {answer}",
-                level=Level.WARNING,
-                fields={"ready_at": None, "problem": f"its liveness probe failed: {answer}"},
-                told={"probe": health.probe, "answer": health.answer, "attempt": process.attempt},
-            )
-            if moved:
-                request_stop(process, cause=StopCause.LIVENESS)
-
-    def _recover(self, service: Service, process: Process) -> None:
-        """It has been well for so long that what was before does not count any more."""
-        if (not service.failures and service.alarmed_at is None) or service.ready_at is None:
-            return
-        startup = (service.ready_at - (process.started_at or service.ready_at)).total_seconds()
-        healthy = (self._now() - service.ready_at).total_seconds()
-        if healthy < backoff.steady_after(startup):
-            return
-        with log.atomic():
-            changed = Service.objects.filter(pk=service.pk, state=service.state, failures=service.failures).update(
-                failures=0, failed_at=[], alarmed_at=None, ever_ready=True
-            )
-            if changed and service.alarmed_at is not None:
-                self._tell_recovery(service, f"it has been ready for {healthy:.0f} s")
-
-    def _tell_recovery(self, service: Service, why: str) -> None:
-        log.emit("service.recovered", subject=service.key, message=f"{service.sentence} is well again: {why}")
+        see_health(service, process, health, self._now())
 
     # -- ends
 
@@ -404,7 +281,7 @@ class Supervisor:
             ):  # fmt: skip
                 raise Outrun(service.called)
             if alarmed and then.state == ServiceState.COMPLETED:
-                self._tell_recovery(service, "it has done its work")
+                tell_recovery(service, "it has done its work")
             return None
         if then.died:
             fields["restarts"] = service.restarts + 1
@@ -414,13 +291,3 @@ class Supervisor:
 
 class Outrun(Conflict):
     """Somebody has changed the service between the look and the writing; the next look decides anew."""
-
-
-def _may_be_steady(ready_at: datetime | None, now: datetime) -> bool:
-    """Whether it has been ready for so long that earlier failures may be forgotten."""
-    return ready_at is not None and (now - ready_at).total_seconds() >= backoff.STEADY_S
-
-
-def is_due(due: datetime, now: datetime) -> bool:
-    """Whether its time has come; also when it is further away than it can be, because the clock was put back."""
-    return now >= due or due - now > _LONGEST_WAIT

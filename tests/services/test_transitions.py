@@ -107,6 +107,7 @@ CASES = [
     Case("ended by its script", "running", "up", STOPPED, "stopped", ["stopped"], wanted="down"),
     Case("died while it was not wanted", "running", "down", DIED, "stopped", ["stopped"]),
     Case("its row is gone", "running", "up", None, "starting", ["start_requested"], starts=1),
+    Case("its row is gone, nobody wants it", "stopping", "down", None, "stopped", ["stopped"]),
     # its time has come
     Case("after backoff", "backoff", "up", DIED, "starting", ["start_requested"],
          fields={"next_start_at": 0.0}, starts=1),
