@@ -172,6 +172,7 @@ def _probe(stage: Stage, start: StageStart) -> dict[str, object]:
         "purpose": "readiness",
         "endpoint": f"{scheme}://localhost:{start.port}{start.health_path}",
         "status": [200],
+        "any_certificate": start.https,  # GAIA's own; that it fits is looked at when the stage is launched
         "interval": _INTERVAL_S,
         "timeout": _TIMEOUT_S,
     }

@@ -27,6 +27,7 @@ def test_https_and_another_port(demo: Demo, visit: Callable[..., Visit], picture
         trusted = ssl.create_default_context(cafile=demo.home / "ca/ca.pem")
         address = page.get_by_role("link", name=f"https://localhost:{stage['port']}").get_attribute("href") or ""
         assert httpx.get(f"{address}/health", verify=trusted).status_code == 200
+        expect(page.get_by_role("region", name="Probes")).to_contain_text("HTTP 200 OK")
         for size, theme in (("wide", "light"), ("phone", "dark")):
             look_like(page, size, theme)
             page.wait_for_timeout(300)  # the sidebar slides away

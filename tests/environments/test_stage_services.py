@@ -233,7 +233,9 @@ def test_it_follows_port_and_scheme(place: Place, known: Stage) -> None:
     assert service().port == place.base_port + 5
     assert service().env["PORT"] == str(place.base_port + 5)
     https.switch([place.stage(1, "qa")], True)
-    assert service().probes[0]["endpoint"] == f"https://localhost:{place.base_port + 5}/health"
+    [probe] = service().probes
+    assert probe["endpoint"] == f"https://localhost:{place.base_port + 5}/health"
+    assert probe["any_certificate"] is True, "the system does not know GAIA's authority"
     assert PortLease.objects.get(owner=QA).port == place.base_port + 5
 
 
