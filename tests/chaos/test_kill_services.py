@@ -199,10 +199,32 @@ class Storm:
             until(self.gaia.whole, 10)
         if not self.gaia.whole():  # its next try may be a minute away, and an operator does not wait for that
             self.gaia.up()
-        until(self.all_run)
-        until(lambda: not Process.objects.filter(owner__startswith="test/", state__in=PROCESS_ACTIVE).exists())
-        until(self.gaia.whole, 30)
+        try:
+            until(self.all_run)
+            until(lambda: not Process.objects.filter(owner__startswith="test/", state__in=PROCESS_ACTIVE).exists())
+            until(self.gaia.whole, 30)
+        except AssertionError as error:
+            raise AssertionError(self.broken()) from error
         self.check()
+
+    def broken(self) -> str:
+        """What there is, for whoever wants to know why it is not whole."""
+        alive = {name: self.fleet.alive(name) for name in NAMES}
+        told = [
+            f"{each.name} {each.state} desired {each.desired} {each.problem!r} next {each.next_start_at} "
+            f"alive {alive.get(each.name)}"
+            for each in Service.objects.all()
+        ]
+        live = Process.objects.filter(state__in=PROCESS_ACTIVE)
+        told += [
+            f"{row.owner} attempt {row.attempt} {row.state} pid {row.pid} stop {row.stop_requested_at}" for row in live
+        ]
+        events = [
+            f"{each.at:%T.%f} {each.subject} {each.kind} {each.message}" for each in Event.objects.order_by("-id")[:60]
+        ]
+        return "\n".join(
+            ["it is not whole", *told, *map(str, self.gaia.processes()), *reversed(events), self.gaia.logs()]
+        )
 
     def all_run(self) -> bool:
         with acting_as("user:tester"):
