@@ -24,13 +24,12 @@ from services.actions import rows
 from services.actions.definitions import try_anew
 from services.actions.rows import Place
 from services.models import Service
-from services.spec import ServiceSpec, parse_spec
+from services.spec import Probe, ServiceSpec, parse_spec
 from services.states import SERVICE_UP, Condition, ServiceKind
 
 _MOST_BYTES = 16 << 20
-_PROBE_DEFAULTS: dict[str, Any] = {
-    "endpoint": "", "command": [], "pattern": "", "status": [], "successes": 1, "delay": 0.0,
-}  # fmt: skip
+_ALWAYS_SAID = ("type", "purpose", "name", "interval", "timeout", "retries")
+_DURATIONS = ("interval", "timeout", "delay")
 
 
 @dataclass(frozen=True)
@@ -87,9 +86,14 @@ def definition_of(service: Service) -> dict[str, Any]:
 
 
 def _probe(probe: dict[str, Any]) -> dict[str, Any]:
+    """A probe without what goes without saying."""
     told = {"type": probe["kind"], **{name: value for name, value in probe.items() if name != "kind"}}
-    told = {name: value for name, value in told.items() if _PROBE_DEFAULTS.get(name, ...) != value}
-    return {name: _duration(v) if name in {"interval", "timeout", "delay"} else v for name, v in told.items()}
+    defaults = {name: field.default for name, field in Probe.model_fields.items()}
+    return {
+        name: _duration(value) if name in _DURATIONS else value
+        for name, value in told.items()
+        if name in _ALWAYS_SAID or value != defaults[name]
+    }
 
 
 def _edge(name: str, condition: str, pattern: str) -> Any:
@@ -98,8 +102,8 @@ def _edge(name: str, condition: str, pattern: str) -> Any:
     return {"name": name, "condition": condition, **({"pattern": pattern} if pattern else {})}
 
 
-def _duration(seconds: float) -> str:
-    return f"{seconds:g}s"
+def _duration(seconds: float) -> str | float:
+    return f"{int(seconds)}s" if float(seconds).is_integer() else seconds
 
 
 def registry() -> dict[str, Any]:

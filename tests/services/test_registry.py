@@ -69,6 +69,22 @@ def test_every_definition_is_read_as_it_was_written(registered: Register) -> Non
     assert set(definition_of(service)) == {"name", "command", "cwd", "restart", "stop_grace"}
 
 
+def test_what_goes_without_saying_is_not_said(registered: Register) -> None:
+    probes = [
+        {"type": "tcp", "endpoint": "1", "delay": "123.4567891s"},
+        {"type": "log", "pattern": "up", "interval": 60},
+    ]
+    service = registered("api", probes=probes, stop_grace=0.25)
+    said = definition_of(service)
+    assert said["stop_grace"] == 0.25
+    assert said["probes"] == [
+        {"type": "tcp", "purpose": "readiness", "name": "readiness", "endpoint": "1", "interval": "30s",
+         "timeout": "5s", "retries": 3, "delay": 123.4567891},
+        {"type": "log", "purpose": "readiness", "name": "readiness-2", "pattern": "up", "interval": "60s",
+         "timeout": "5s", "retries": 3},
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "form",
     [
