@@ -11,14 +11,14 @@ own) and delete an old one when no process that was started with it is left.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import BinaryIO, Literal, cast
 
 _NOTE = re.compile(rb"([SET]) ([A-Za-z0-9._:@/+=-]{1,128}) (\d{1,10})$")
+_LAST = 256  # bytes by which a journal is known again: more than one note, and no two notes are the same
 
 
 @dataclass(frozen=True)
@@ -69,26 +69,35 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._inode = 0
-        self._offset = 0
-        self._found: dict[str, Record] = {}
+        self._forget()
 
     def record(self, token: str) -> Record | None:
         """The latest state of an attempt; None when nothing was noted of it."""
         try:
             with open(self._path, "rb") as file:
-                facts = os.fstat(file.fileno())
-                if facts.st_ino != self._inode or facts.st_size < self._offset:  # another file: from its beginning
-                    self._inode, self._offset, self._found = facts.st_ino, 0, {}
-                if facts.st_size > self._offset:
-                    file.seek(self._offset)
-                    data = file.read()
-                    whole = data[: data.rfind(b"\n") + 1]
-                    self._offset += len(whole)
-                    self._found = gather(_entries(whole), self._found)
+                if not self._is_same(file):
+                    self._forget()
+                file.seek(self._offset)
+                data = file.read()
         except FileNotFoundError:
-            self._inode, self._offset, self._found = 0, 0, {}
+            self._forget()
+            return None
+        whole = data[: data.rfind(b"\n") + 1]
+        if whole:
+            self._offset += len(whole)
+            self._last = (self._last + whole)[-_LAST:]
+            gather(_entries(whole), self._found)
         return self._found.get(token)
+
+    def _is_same(self, file: BinaryIO) -> bool:
+        """Whether it ends, as far as it was read, as it did: another one may have come in its place, and its inode."""
+        file.seek(self._offset - len(self._last))
+        return file.read(len(self._last)) == self._last
+
+    def _forget(self) -> None:
+        self._offset = 0
+        self._last = b""
+        self._found: dict[str, Record] = {}
 
 
 def gather(entries: Iterable[Entry], known: dict[str, Record] | None = None) -> dict[str, Record]:

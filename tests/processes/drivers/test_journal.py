@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from processes.drivers import journal
-from processes.drivers.journal import Entry, Record
+from processes.drivers.journal import Entry, Journal, Record
 from processes.drivers.shim import shim_path
 
 
@@ -85,3 +85,39 @@ def test_reader_loses_nothing_while_shims_write(path: Path, tmp_path: Path) -> N
     assert len(entries) == 80
     assert {record.code for record in journal.gather(entries).values()} == {0}
     assert len(journal.gather(entries)) == 40
+
+
+def test_asked_again_and_again(tmp_path: Path) -> None:
+    """Only what is new is read; a torn note is read when it is whole."""
+    path = tmp_path / "journal"
+    asked = Journal(path)
+    assert asked.record("a") is None
+    path.write_text("S a 1\n")
+    assert asked.record("a") == Record("a", 1, None)
+    with open(path, "a") as file:
+        file.write("S b 2\nE a")
+    assert (asked.record("a"), asked.record("b")) == (Record("a", 1, None), Record("b", 2, None))
+    with open(path, "a") as file:
+        file.write(" 7\nT b 9\n")
+    assert (asked.record("a"), asked.record("b")) == (Record("a", 1, 7), Record("b", 2, None, stop_asked=True))
+
+
+@pytest.mark.parametrize("text", ["S c 3\n", "S c 3\n" + "S d 4\n" * 40, ""], ids=["shorter", "longer", "empty"])
+def test_another_journal_in_its_place(tmp_path: Path, text: str) -> None:
+    """In the same inode even: what was known of the former is forgotten, and all of the new one read."""
+    path = tmp_path / "journal"
+    path.write_text("S a 1\nS b 2\nE a 0\n")
+    asked = Journal(path)
+    assert asked.record("a") == Record("a", 1, 0)
+    path.write_text(text)
+    assert asked.record("a") is None
+    assert (asked.record("c") is not None) == bool(text)
+
+
+def test_a_journal_that_went(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    path.write_text("S a 1\n")
+    asked = Journal(path)
+    assert asked.record("a") is not None
+    path.unlink()
+    assert asked.record("a") is None
