@@ -19,7 +19,7 @@ from gaia_site.doctor.checks import Depth
 
 _DEPTHS = {
     Depth.VERIFY: "Quick",
-    Depth.USUAL: "All that is cheap",
+    Depth.USUAL: "Usual",
     Depth.COMPREHENSIVE: "Everything",
     Depth.PRODUCTION: "For production",
 }
