@@ -14,7 +14,8 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,6 +80,13 @@ _LONG = ("gaia_site/test_cli", "gaia_site/test_manage", "environments/test_", "p
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes long comes first."""
     items.sort(key=lambda item: not any(part in item.nodeid for part in _LONG))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """What takes long and runs what others run does not count for coverage."""
+    with nullcontext() if measuring.is_measured(item.nodeid) else measuring.unmeasured():
+        return (yield)
 
 
 def pytest_unconfigure() -> None:
