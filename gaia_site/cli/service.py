@@ -45,19 +45,25 @@ def list_(arguments: Namespace) -> int:
 def show(arguments: Namespace) -> int:
     """One service, all there is to say. Returns: the exit code."""
     ready()
-    from services.actions.registry import definition_of
     from services.actions.running import find_service
     from services.overview import service_overview
 
     service = find_service(arguments.name)
-    one = service_overview(service)
     if arguments.json:
-        _print({**one, "definition": definition_of(service)})
+        _print(_detail(service))
         return 0
-    print(pictures.service_page(one))
+    print(pictures.service_page(service_overview(service)))
     _last_words(service)
     _tell_if_down()
     return 0
+
+
+def _detail(service: Service) -> dict[str, Any]:
+    """All of it, with its definition."""
+    from services.actions.registry import definition_of
+    from services.overview import service_overview
+
+    return {**service_overview(service), "definition": definition_of(service)}
 
 
 def _last_words(service: Service) -> None:
@@ -87,7 +93,7 @@ def register(arguments: Namespace) -> int:
         print(f"Service {service.name} is {'changed' if known else 'registered'}.")
     if not arguments.start:
         if arguments.json:
-            _print(_described([service])[0])
+            _print(_detail(service))
         else:
             print(f"  Start it: gaia service start {service.name}")
         return 0
@@ -260,7 +266,8 @@ def _after(chosen: list[Service], arguments: Namespace, wanted: str, *, one: boo
         wait(chosen, wanted, timeout=arguments.timeout)
     described = _described(chosen)
     if arguments.json:
-        _print(described[0] if one else described)
+        chosen[0].refresh_from_db()
+        _print(_detail(chosen[0]) if one else described)
     elif arguments.no_wait:
         print("\n".join(f"Service {each['name']}: {pictures.word(each['state'])}" for each in described))
     else:
