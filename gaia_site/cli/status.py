@@ -122,7 +122,7 @@ def _part_lines(data: dict[str, Any]) -> list[str]:
     for name, pid in data["processes"].items():
         service = known.get(name)
         state = (service["state"] if service and pid else "running") if pid else "stopped"
-        told = f"pid {pid}{_besides(service)}" if pid else "not running" + _why(service)
+        told = (f"pid {pid}{_besides(service)}" if pid else "not running") + _why(service)
         lines += pictures.wrapped(f"  {pictures.icon(state)} {name:<7} ", told)
     return lines
 

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from events.models import Event
 from gaia_site import canary, parts
+from gaia_site.cli import status
 from gaia_site.cli.status import services_in_short
 from gaia_site.parts import JOBS, WEB
 from processes.actions import processes as actions
@@ -124,3 +125,29 @@ def test_what_gaia_status_shows(node: Node) -> None:
     ]
     without = services_in_short(daemon=False)
     assert {each["state"] for each in without} == {"stopped"}, "nobody has looked since their processes ended"
+
+
+def test_how_gaia_status_says_it() -> None:
+    since = (timezone.now() - timedelta(minutes=5)).isoformat()
+    common = {"kind": "process", "since": since, "restarts": 0, "healthy": True, "problem": "", "pid": None}
+    data = {
+        "up": True, "url": "http://127.0.0.1:8080", "home": "/h", "health": {"verdict": "healthy", "reasons": []},
+        "processes": {"daemon": 1, "web": 2, "jobs": 3}, "totals": {"environments": 1, "stages": 3, "sessions": 0},
+        "services": [
+            {**common, "name": "gaia-jobs", "kind": "platform", "state": "running", "pid": 3, "restarts": 2},
+            {**common, "name": "gaia-web", "kind": "platform", "state": "unready", "pid": 2, "problem": "no answer"},
+            {**common, "name": "api", "state": "crash_loop", "restarts": 7, "problem": "it died 7 times in a row"},
+            {**common, "name": "shop-dev1-qa", "kind": "stage", "state": "running", "pid": 4},
+            {**common, "name": "shop-dev2-qa", "kind": "stage", "state": "failed", "problem": "it ended"},
+        ],
+    }  # fmt: skip
+    lines = status._told(data)
+    assert lines[:6] == [
+        "● GAIA is up at http://127.0.0.1:8080",
+        "  ● daemon  pid 1",
+        "  ▲ web     pid 2, for 5m: no answer",
+        "  ● jobs    pid 3, for 5m, restarted 2 ×",
+        "  ✗ api          crash loop, for 5m, restarted 7 ×: it died 7 times in a row",
+        "  ✗ shop-dev2-qa failed, for 5m: it ended",
+    ]
+    assert not any("shop-dev1-qa" in line for line in lines), "stages that are well have a picture of their own"

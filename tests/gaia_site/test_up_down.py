@@ -19,13 +19,16 @@ import pytest
 
 from common.home import Home, gaia_home
 from events.models import Event
+from gaia_site.cli.status import services_in_short
 from gaia_site.parts import JOBS, WEB, local_host
 from processes.actions.operations import request_operation
 from processes.models import Node, Process
 from processes.states import OperationState, ProcessState
+from services.actions.definitions import register
+from services.spec import parse_spec
+from services.states import Desired, ServiceState
 from tests.installation import Gaia, until
 from tests.processes.operation_settings import KINDS
-
 
 _CLUSTER = 6  # its shim and parent, the sentinel, the worker, the monitor, the pusher
 
@@ -196,6 +199,29 @@ def test_a_job_in_hand_is_finished_when_gaia_goes_down(gaia: Gaia, tmp_path: Pat
     assert gaia.processes() == []
     jobs = Process.objects.get(owner=JOBS)
     assert (jobs.state, jobs.exit_code) == (ProcessState.EXITED, 0)
+
+
+def test_a_service_goes_down_and_comes_back_with_gaia(gaia: Gaia, acting: str) -> None:
+    gaia.up()
+    service = register(parse_spec({"name": "kept", "command": ["sleep", "600"]}), start=True)
+    until(lambda: shown(service.name, state="running", restarts=0))
+    assert json.loads(gaia("down", "--json"))["stopped"] == [service.owner, JOBS, WEB]
+    service.refresh_from_db()
+    assert (service.state, service.desired) == (ServiceState.STOPPED, Desired.UP)
+    assert gaia.processes() == []
+    gaia.up()
+    until(lambda: shown(service.name, state="running", restarts=0))
+    service.refresh_from_db()
+    assert service.failures == 0, "nobody counts that as a failure"
+    assert not Event.objects.filter(kind="service.died").exists()
+    [line] = [line for line in gaia("status").splitlines() if "kept" in line]
+    assert "● kept running, pid " in line
+
+
+def shown(name: str, **facts: Any) -> bool:
+    """Whether `gaia status` has a service with these facts."""
+    [one] = [each for each in services_in_short(daemon=True) if each["name"] == name]
+    return facts.items() <= one.items()
 
 
 def test_down_without_the_daemon_ends_what_it_left(gaia: Gaia) -> None:
