@@ -5,18 +5,17 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import Max, QuerySet
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from events.models import Event
-from processes.models import Sample
+from processes.actions.samples import series
 from services.models import ProbePeriod, Service
 
 KEPT = timedelta(days=30)
 """How long the periods of probes are kept."""
 
 _MOST_PERIODS = 2_000
-_MOST_POINTS = 600
 _REMOVED_AT_ONCE = 1_000
 
 
@@ -28,25 +27,15 @@ def metrics(service: Service, span_s: float) -> dict[str, Any]:
 
     Returns: `{seconds, points}`: the length of the periods, and of each
     `[begin (seconds since 1970), CPU in percent of one core, the most of it, memory in bytes, the most of it]`,
-    oldest first. The periods are the shortest that reach back so far in a number that can be drawn.
+    oldest first. The periods are the shortest that are kept for so long.
     """
-    since = timezone.now() - timedelta(seconds=span_s)
-    rows = Sample.objects.filter(node=service.node_id, owner=service.owner, at__gte=since)
-    seconds = _resolution(service, span_s)
-    found = rows.filter(seconds=seconds).order_by("at")
-    values = found.values_list("at", "cpu", "cpu_most", "memory", "memory_most")
+    found = series(service.owner, span_s)
     return {
-        "seconds": seconds,
-        "points": [[at.timestamp(), cpu, most, memory, memory_most] for at, cpu, most, memory, memory_most in values],
+        "seconds": found.seconds,
+        "points": [
+            [each.at.timestamp(), each.cpu, each.cpu_most, each.memory, each.memory_most] for each in found.points
+        ],
     }
-
-
-def _resolution(service: Service, span_s: float) -> int:
-    """Length of the periods that are shown: the shortest one that is kept for so long, or the longest there is."""
-    lengths = Sample.objects.filter(node=service.node_id, owner=service.owner).values("seconds")
-    known = sorted(lengths.annotate(last=Max("at")).values_list("seconds", flat=True))
-    fitting = [seconds for seconds in known if span_s / seconds <= _MOST_POINTS]
-    return min(fitting) if fitting else max(known, default=0)
 
 
 def health_history(service: Service) -> list[dict[str, Any]]:

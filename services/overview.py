@@ -8,20 +8,17 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from django.db.models import Max
 from django.utils import timezone
 
+from processes.actions.samples import SHORT, Figures, latest
 from processes.actions.traces import trace
-from processes.limits import WARN_AT, Limits, kept_by
-from processes.models import Process, Sample
+from processes.limits import MEGABYTE, WARN_AT, Limits, kept_by
+from processes.models import Process
 from processes.states import ProcessState
 from services.dependencies import Gate, Gates
 from services.mcp import runs_for_clients_only
 from services.models import Dependency, ProbePeriod, Service
 from services.states import SERVICE_UP
-
-_RECENT = timedelta(minutes=2)
-_MEGABYTE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,7 @@ class _Known:
     """What the overviews of some services are made of."""
 
     processes: dict[str, Process]
-    samples: dict[str, Sample]
+    figures: dict[str, Figures]
     periods: dict[int, dict[str, ProbePeriod]]
     gates: dict[int, list[Gate]]
     dependents: dict[int, list[str]]
@@ -62,7 +59,7 @@ def _look(services: Sequence[Service]) -> _Known:
     now = timezone.now()
     return _Known(
         processes=Process.objects.newest_by_owner(owners),
-        samples=_newest_samples(owners, now),
+        figures=latest(owners),
         periods=ProbePeriod.objects.newest(keys),
         gates=Gates().of_many(services),
         dependents=dependents,
@@ -70,16 +67,10 @@ def _look(services: Sequence[Service]) -> _Known:
     )
 
 
-def _newest_samples(owners: Sequence[str], now: datetime) -> dict[str, Sample]:
-    recent = Sample.objects.filter(owner__in=owners, at__gte=now - _RECENT)
-    newest = recent.values("owner").annotate(newest=Max("id")).values("newest")
-    return {sample.owner: sample for sample in Sample.objects.filter(id__in=newest)}
-
-
 def _told(service: Service, known: _Known) -> dict[str, Any]:
     newest = known.processes.get(service.owner)
     live = newest if newest is not None and newest.active else None
-    sample = known.samples.get(service.owner) if live is not None else None
+    used = _figures_of(live, known.figures.get(service.owner))
     uptime = _uptime(live, known.now)
     return {
         "id": service.pk,
@@ -98,16 +89,23 @@ def _told(service: Service, known: _Known) -> dict[str, Any]:
         "next_start_at": service.next_start_at and service.next_start_at.isoformat(),
         "last_death": service.last_death or None,
         "uptime_s": uptime,
-        "cpu": sample and round(sample.cpu, 1),
-        "memory": sample and sample.memory,
+        "cpu": used and round(used.cpu, 1),
+        "memory": used and used.memory,
         "probes": [_probe(each, known.periods.get(service.pk, {}), _begun(service, live)) for each in service.probes],
-        "limits": _limits(service, live, sample, uptime, known.now),
+        "limits": _limits(service, live, used, uptime, known.now),
         "depends_on": [
             {"name": gate.on.name, "condition": gate.condition, "pattern": gate.pattern, "met": gate.met}
             for gate in known.gates[service.pk]
         ],
         "dependents": known.dependents.get(service.pk, []),
     }
+
+
+def _figures_of(live: Process | None, figures: Figures | None) -> Figures | None:
+    """What runs now uses; what an earlier start used is no more."""
+    if live is None or figures is None or live.started_at is None:
+        return None
+    return figures if figures.at + timedelta(seconds=SHORT) > live.started_at else None
 
 
 def _uptime(live: Process | None, now: datetime) -> float | None:
@@ -139,15 +137,15 @@ def _probe(probe: dict[str, Any], periods: dict[str, ProbePeriod], begun: dateti
 
 
 def _limits(
-    service: Service, live: Process | None, sample: Sample | None, uptime: float | None, now: datetime
+    service: Service, live: Process | None, figures: Figures | None, uptime: float | None, now: datetime
 ) -> list[dict[str, Any]]:
     """Each limit by its name in `processes.limits`, with what is used of it, in the same unit."""
     limits = Limits.parse(live.limits if live is not None else service.limits)
     if not limits:
         return []
     used: dict[str, float | None] = {
-        "memory_mb": round(sample.memory_most / _MEGABYTE, 1) if sample is not None else None,
-        "cpu_percent": round(sample.cpu, 1) if sample is not None else None,
+        "memory_mb": round(figures.memory_most / MEGABYTE, 1) if figures is not None else None,
+        "cpu_percent": round(figures.cpu, 1) if figures is not None else None,
         "run_time_s": uptime,
         "quiet_s": _quiet(live, uptime, now) if limits.quiet_s is not None else None,
     }

@@ -10,6 +10,7 @@ from django.utils import timezone
 from common.redaction import mask_values
 from common.text import plain
 from processes.actions.logs import read_on
+from processes.actions.samples import SHORT
 from processes.actions.traces import trace
 from processes.models import Process, Sample
 from services.ends import End
@@ -45,7 +46,7 @@ class Death:
 
 def look_back(service: Service, process: Process) -> Death:
     """The last lines its start has written, and how much memory it used of late."""
-    sample = Sample.objects.filter(node=process.node_id, owner=process.owner).order_by("-at").first()
+    sample = Sample.objects.filter(node=process.node_id, owner=process.owner, seconds=SHORT).order_by("-at").first()
     recent = sample if sample and process.started_at and sample.at >= process.started_at else None
     return Death(
         lines=last_lines(service, process),

@@ -97,7 +97,7 @@ def test_figures_over_time(registered: Register) -> None:
     for ago in (7300, 50, 40, 30):
         sample(service, ago)
     for ago in (90_000, 7200, 3600):
-        sample(service, ago, seconds=300)
+        sample(service, ago, seconds=60)
     sample(other, 10)
 
     hour = history.metrics(service, 3600)
@@ -107,8 +107,8 @@ def test_figures_over_time(registered: Register) -> None:
     assert [point[0] for point in hour["points"]] == sorted(point[0] for point in hour["points"])
     assert begin < timezone.now().timestamp()
     day = history.metrics(service, 86_400)
-    assert (day["seconds"], len(day["points"])) == (300, 2)
-    assert history.metrics(registered("never"), 3600) == {"seconds": 0, "points": []}
+    assert (day["seconds"], len(day["points"])) == (60, 2)
+    assert history.metrics(registered("never"), 3600) == {"seconds": 10, "points": []}
 
 
 def test_health_over_time_is_kept_for_a_month(registered: Register) -> None:
