@@ -7,6 +7,8 @@ also notes every start with the attempt's token. So what these files tell does n
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,7 +23,7 @@ from services.models import Service
 from services.spec import parse_spec
 from services.states import ServiceState
 from tests.installation import until
-from tests.processes.conftest import running
+from tests.processes.conftest import environment, running
 
 _PREAMBLE = """
 exec 8>>"$1.lock"
@@ -90,6 +92,10 @@ class Fleet:
 
     # -- looking
 
+    def token(self, name: str) -> str:
+        """Of its last start."""
+        return self._notes(name, "began")[-1][1]
+
     def began(self, name: str) -> list[int]:
         """Pids of all its starts, oldest first."""
         return [int(pid) for pid, _ in self._notes(name, "began")]
@@ -107,8 +113,9 @@ class Fleet:
         return {path.stem: path.read_text() for path in self.directory.glob("*.twice")}
 
     def alive(self, name: str) -> list[int]:
-        """Pids of its starts that run."""
-        return [pid for pid in self.began(name) if running(pid)]
+        """Pids of its starts that run, and not those of strangers who have got such a pid since."""
+        starts = [(int(pid), token) for pid, token in self._notes(name, "began")]
+        return [pid for pid, token in starts if bears(pid, token) and running(pid)]
 
     def _notes(self, name: str, kind: str) -> list[tuple[str, str]]:
         path = self.directory / f"{name}.{kind}"
@@ -119,3 +126,25 @@ class Fleet:
         """Everything, for whoever wants to know what happened."""
         notes = [path for path in sorted(self.directory.iterdir()) if path.suffix in (".began", ".ended", ".twice")]
         return json.dumps({path.name: path.read_text() for path in notes}, indent=1)
+
+
+def bears(pid: int, token: str) -> bool:
+    """Whether that process is of this attempt."""
+    return f"GAIA_ATTEMPT_TOKEN={token}".encode() in environment(pid)
+
+
+def kill(pid: int, token: str) -> bool:
+    """kill -9 of that process, if it is of this attempt. Whether it was."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    try:
+        if not bears(pid, token):  # looked at with the pidfd open: it can mean nobody else from here on
+            return False
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(pidfd)
+    return True

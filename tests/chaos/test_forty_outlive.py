@@ -16,7 +16,7 @@ from processes.states import ProcessState
 from services.models import Service
 from services.states import ServiceState
 from tests.chaos.conftest import ADOPTED_S
-from tests.chaos.fleet import Fleet
+from tests.chaos.fleet import Fleet, kill
 from tests.installation import Gaia, until
 from tests.processes.conftest import running
 
@@ -64,7 +64,7 @@ def test_forty_outlive_gaia(gaia: Gaia, tmp_path: Path) -> None:
 
 def goes_on(fleet: Fleet, commands: dict[str, Process]) -> None:
     """What was adopted is kept up and told of like what the daemon has started itself."""
-    os.kill(fleet.alive(SERVICES[0])[0], signal.SIGKILL)
+    assert kill(fleet.alive(SERVICES[0])[0], fleet.token(SERVICES[0]))
     until(lambda: len(fleet.began(SERVICES[0])) == 2)
     left = [name for name in COMMANDS if name not in MEANWHILE]
     for name in left:

@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from processes.states import PROCESS_ACTIVE, PROCESS_TERMINAL, ProcessState
 from services.actions import running as services
 from services.models import Service
 from services.states import ServiceState
+from tests.chaos import fleet
 from tests.chaos.conftest import ADOPTED_S, KILLS
 from tests.chaos.fleet import Fleet
 from tests.installation import Gaia, until
@@ -49,11 +51,20 @@ ENDS = ("process.exited", "process.stopped", "process.lost", "process.not_starte
 pytestmark = pytest.mark.chaos
 
 
+@dataclass(frozen=True)
+class Victim:
+    """A process, the attempt it is of, and whose it is."""
+
+    pid: int
+    token: str
+    name: str
+
+
 class Load:
     """Somebody who wants something new of services and commands all the time, and remembers what was promised."""
 
-    def __init__(self, fleet: Fleet, dice: random.Random) -> None:
-        self.fleet = fleet
+    def __init__(self, own: Fleet, dice: random.Random) -> None:
+        self.fleet = own
         self.dice = dice
         self.noted: list[int] = []
         self.commands: dict[str, int] = {}
@@ -113,9 +124,9 @@ class Load:
 class Storm:
     """Who is killed, and what must be true whoever it was."""
 
-    def __init__(self, gaia: Gaia, fleet: Fleet, load: Load, dice: random.Random) -> None:
+    def __init__(self, gaia: Gaia, own: Fleet, load: Load, dice: random.Random) -> None:
         self.gaia = gaia
-        self.fleet = fleet
+        self.fleet = own
         self.load = load
         self.dice = dice
         self.kills: Counter[str] = Counter()
@@ -147,28 +158,27 @@ class Storm:
                 self.gaia.up()
                 patience = time.monotonic() + PATIENCE_S
             time.sleep(0.05)
-        pid, name = self.dice.choice(victims)
+        victim = self.dice.choice(victims)
         if kind.startswith("command"):
-            self.touched.add(name)
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-            self.kills[kind] += 1
+            self.touched.add(victim.name)
+        self.kills[kind] += kill(victim.pid, victim.token)
 
-    def victims(self, kind: str) -> list[tuple[int, str]]:
-        """Pids, and whose they are."""
-        if kind == "service":
-            return [(pid, name) for name in NAMES for pid in self.fleet.alive(name)]
+    def victims(self, kind: str) -> list[Victim]:
+        """Who there is of a kind; the daemon has no token."""
+        if kind in ("service", "command"):
+            names = NAMES if kind == "service" else list(self.load.commands)[-8:]
+            return [Victim(pid, self.fleet.token(name), name) for name in names for pid in self.fleet.alive(name)]
         if kind == "service child":
-            return [(each.pid, name) for pid, name in self.victims("service") for each in children(pid)]
+            return [replace(each, pid=pid) for each in self.victims("service") for pid in children(each.pid)]
         if kind in ("service shim", "command shim"):
             owner = "service/" if kind == "service shim" else "test/"
             live = Process.objects.filter(state=ProcessState.RUNNING, owner__startswith=owner)
-            return [(pid, owner.removeprefix("test/")) for owner, pid in live.values_list("owner", "pid")]
-        if kind == "command":
-            return [(pid, name) for name in list(self.load.commands)[-8:] for pid in self.fleet.alive(name)]
+            return [Victim(row.pid, row.token, row.owner.removeprefix("test/")) for row in live if row.pid]
+        if kind == "daemon":
+            return [Victim(one.pid, "", kind) for one in self.gaia.daemons()]
         role, _, shim = kind.partition(" ")
-        role = "node" if role == "daemon" else role
-        return [(one.pid, kind) for one in self.gaia.processes() if one.role == role and one.shim == bool(shim)]
+        found = [one for one in self.gaia.processes() if one.role == role and one.shim == bool(shim)]
+        return [Victim(one.pid, one.token, kind) for one in found]
 
     def revive(self) -> None:
         """`gaia up`, if the daemon is dead; within 5 s it has adopted what runs."""
@@ -254,10 +264,20 @@ class Storm:
         assert set(self.fleet.tokens()) <= tokens, "somebody runs whom no row knows"
 
 
-def children(pid: int) -> list[psutil.Process]:
+def children(pid: int) -> list[int]:
     with suppress(psutil.Error):
-        return psutil.Process(pid).children(recursive=True)
+        return [each.pid for each in psutil.Process(pid).children(recursive=True)]
     return []
+
+
+def kill(pid: int, token: str) -> bool:
+    """kill -9. Whether there was anybody to kill."""
+    if token:
+        return fleet.kill(pid, token)
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+        return True
+    return False
 
 
 @pytest.mark.timeout(120 + 4 * KILLS)
@@ -266,10 +286,10 @@ def test_kill_services(gaia: Gaia, tmp_path: Path) -> None:
     print(f"CHAOS_SEED={seed}")
     dice = random.Random(seed)
     gaia.up()
-    fleet = Fleet(tmp_path / "fleet")
-    fleet.start(fleet.register(NAMES, stop_grace=1))
-    load = Load(fleet, random.Random(seed))
-    storm = Storm(gaia, fleet, load, dice)
+    own = Fleet(tmp_path / "fleet")
+    own.start(own.register(NAMES, stop_grace=1))
+    load = Load(own, random.Random(seed))
+    storm = Storm(gaia, own, load, dice)
     with load():
         storm.blow(KILLS)
     storm.settle()
@@ -279,5 +299,5 @@ def test_kill_services(gaia: Gaia, tmp_path: Path) -> None:
     assert min(storm.kills[kind] for kind in DECK) > 0
     gaia("down", "--all")
     until(lambda: not gaia.processes())
-    assert not any(fleet.alive(name) for name in NAMES)
+    assert not any(own.alive(name) for name in NAMES)
     assert not Process.objects.exclude(state__in=PROCESS_TERMINAL).exists()
