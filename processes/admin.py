@@ -23,6 +23,7 @@ from processes.actions.nodes import node_name
 from processes.actions.operations import request_cancel
 from processes.actions.ports import uses
 from processes.actions.traces import trace
+from processes.limits import WORDS, figure
 from processes.models import Node, Operation, PortLease, Process
 from processes.states import PROCESS_ACTIVE, OperationState, Origin, ProcessState, StopCause
 
@@ -245,6 +246,11 @@ class ProcessAdmin(ConsoleAdmin):
             "process": row,
             "shown": shown_process(row),
             "env_names": sorted(row.env),  # names only: values may be secrets
+            "limits": [
+                {"name": WORDS[name], "most": figure(name, most), "kept_by": row.enforcement.get(name, "")}
+                for name, most in row.limits.items()
+                if name in WORDS
+            ],
             "starts": lambda: _shown(list(Process.objects.filter(owner=row.owner).order_by("-id")[:10])),
         }
 

@@ -62,6 +62,15 @@ class Limits:
 
 _EXAMPLE = '{"memory_mb": 512, "cpu_percent": 50, "run_time_s": "1h"}'
 
+WORDS = {
+    "memory_mb": "memory",
+    "cpu_percent": "CPU",
+    "run_time_s": "run time",
+    "quiet_s": "time without output",
+    "open_files": "open files",
+}
+"""What people call each limit."""
+
 KEPT_BY = {
     "memory_mb": "sampling",
     "cpu_percent": "renice",

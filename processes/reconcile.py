@@ -213,7 +213,7 @@ class ProcessReconciler:
                 raise GaiaError(f"port {process.port} is taken by {ports.describe(holder)}")
             spawned = spawn.spawn(spec_of(process))
         except (GaiaError, OSError) as error:
-            problem = str(error)
+            problem = f"{error}. {error.fix}" if isinstance(error, GaiaError) and error.fix else str(error)
             self._write_end((process, lambda: actions.record_not_started(process, problem)))
             return
         self._spawned[process.pk] = spawned

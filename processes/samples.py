@@ -46,6 +46,7 @@ class Sampler:
         self._before: dict[int, tuple[float, float]] = {}  # when, and seconds of CPU until then
         self._seen: dict[str, list[Figures]] = {}
         self._period: datetime | None = None
+        self._limited = False  # whether there is one with limits
         self._all_at = clock()
         self._roll_up_at = clock()
         self._forget_at = clock() + _FORGET_S
@@ -55,9 +56,12 @@ class Sampler:
         """Look once."""
         self._close_period()
         everybody = self._clock() >= self._all_at
-        rows = self._rows() if everybody else [row for row in self._rows() if row.limits]
         if everybody:
             self._all_at = self._clock() + _ALL_EVERY_S * 0.9
+        elif not self._limited:
+            return
+        rows = self._rows() if everybody else [row for row in self._rows() if row.limits]
+        self._limited = any(row.limits for row in rows)
         trees = [Tree(row.pk, identity_of(row), row.token) for row in rows]
         totals = self._meters[everybody].look(trees) if trees else {}
         with (

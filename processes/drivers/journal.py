@@ -69,7 +69,9 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._forget()
+        self._offset = 0
+        self._last = b""
+        self._found: dict[str, Record] = {}
 
     def record(self, token: str) -> Record | None:
         """The latest state of an attempt; None when nothing was noted of it."""
@@ -92,12 +94,11 @@ class Journal:
     def _is_same(self, file: BinaryIO) -> bool:
         """Whether it ends, as far as it was read, as it did: another one may have come in its place, and its inode."""
         file.seek(self._offset - len(self._last))
-        return file.read(len(self._last)) == self._last
+        last: bytes = file.read(len(self._last))
+        return last == self._last
 
     def _forget(self) -> None:
-        self._offset = 0
-        self._last = b""
-        self._found: dict[str, Record] = {}
+        self._offset, self._last, self._found = 0, b"", {}
 
 
 def gather(entries: Iterable[Entry], known: dict[str, Record] | None = None) -> dict[str, Record]:
