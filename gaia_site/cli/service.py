@@ -85,7 +85,7 @@ def register(arguments: Namespace) -> int:
     from services.actions.running import start as start_service
 
     if arguments.start:
-        _need_daemon()
+        _need_daemon(unless=arguments.no_wait)
     spec = _spec(arguments)
     known = _known(spec.name) if arguments.replace else None
     service = definitions.redefine(known, spec) if known else definitions.register(spec)
@@ -236,19 +236,24 @@ def _chosen(arguments: Namespace) -> list[Service]:
     from services.actions.running import find_service
 
     chosen = [find_service(name) for name in dict.fromkeys(arguments.names)]
-    _need_daemon()
+    _need_daemon(unless=arguments.no_wait)
     return chosen
 
 
-def _need_daemon() -> None:
+def _need_daemon(*, unless: bool) -> None:
+    """Raises: Unavailable when there is none, unless nobody waits: then it is written down for the next one."""
     from gaia_site import platform
 
-    if not platform.daemon_runs():
-        raise Unavailable(
-            "GAIA is down",
-            meaning="Its daemon starts and stops services, so nothing was done. What runs goes on running.",
-            fix="Start it: gaia up --detach. Services that should be up are started by that, too.",
-        )
+    if platform.daemon_runs():
+        return
+    if unless:
+        say("GAIA is down: it is done as soon as it runs. Start it: gaia up --detach")
+        return
+    raise Unavailable(
+        "GAIA is down",
+        meaning="Its daemon starts and stops services, so nothing was done. What runs goes on running.",
+        fix="Start it: gaia up --detach. Or say --no-wait: then it is done as soon as GAIA runs.",
+    )
 
 
 def _tell_if_down() -> None:
