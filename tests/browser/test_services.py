@@ -129,7 +129,7 @@ def test_charts_are_read_by_keys_and_in_words(visit: Callable[..., Visit], demo:
     for size, theme in EVERY:
         look_like(page, size, theme)
         page.wait_for_timeout(200)
-        page.screenshot(path=pictures / f"service-{size}-{theme}.png", full_page=True)
+        page.screenshot(path=pictures / f"service-charts-{size}-{theme}.png", full_page=True)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{size} scrolls sideways"
         assert serious(page) == [], f"{size} {theme}"
     dark = cpu.locator("canvas").evaluate("canvas => canvas.toDataURL()")
