@@ -110,9 +110,9 @@ class LayerViewSet(ViewSet):
     @extend_schema(request=LayerFieldsSerializer, responses=LayerSerializer, parameters=[_NAME])
     def partial_update(self, request: Request, pk: str) -> Response:
         """Change what a layer is; its environments follow when they are put into it again."""
-        layer = layers.find_layer(pk)
         body = LayerFieldsSerializer(data=request.data)
         body.is_valid(raise_exception=True)
+        layer = layers.find_layer(pk)
         layers.change(layer, dict(body.validated_data))
         return Response(layers.describe(layer))
 

@@ -55,6 +55,10 @@ class TestBackups(EndpointSuite):
     prefix = "/api/backups/"
 
 
+class TestLayers(EndpointSuite):
+    prefix = "/api/layers/"
+
+
 SUITES = (
     TestSessions,
     TestServices,
@@ -66,6 +70,7 @@ SUITES = (
     TestHttps,
     TestSchedules,
     TestBackups,
+    TestLayers,
 )
 
 
