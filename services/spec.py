@@ -21,6 +21,7 @@ from common.errors import GaiaError
 from common.names import check_name
 from processes.limits import Limits
 from services.drivers.patterns import compile_pattern
+from services.endpoints import check_endpoint, check_mcp_url
 from services.mcp import default_probes
 from services.spec_errors import said
 from services.states import Condition, ProbeKind, ProbePurpose, Restart, ServiceKind
@@ -125,10 +126,7 @@ class Probe(_Strict):
             raise ValueError('an exec check needs a command: "command": ["pg_isready"]')
         if self.kind == ProbeKind.LOG and not self.pattern:
             raise ValueError('a log check needs a pattern: "pattern": "listening on"')
-        if self.kind == ProbeKind.HTTP and not re.match(r"https?://[^/\s]|/", self.endpoint):
-            raise ValueError('an http check needs an endpoint: "endpoint": "http://localhost:8080/health"')
-        if self.kind == ProbeKind.TCP and self.endpoint and not re.fullmatch(r"(\S+:)?\d{1,5}", self.endpoint):
-            raise ValueError('the endpoint of a tcp check is HOST:PORT: "endpoint": "localhost:5432"')
+        check_endpoint(self.kind, self.endpoint)
         if self.kind == ProbeKind.LOG and self.purpose == ProbePurpose.LIVENESS:
             raise ValueError("a line of the log says that something began, not that it lives: use it as startup")
         return self
@@ -245,6 +243,10 @@ class ServiceSpec(_Strict):
         for probe in self.probes:
             if probe.needs_port and self.port is None:
                 raise ValueError('a check at its own port needs a port: "port": 8080')
+            if probe.kind == ProbeKind.CANARY and self.kind != ServiceKind.PLATFORM:
+                raise ValueError("a canary is of GAIA's own job queue: choose another check")
+            if probe.kind == ProbeKind.MCP and self.kind != ServiceKind.MCP and not probe.endpoint:
+                raise ValueError('an mcp check of what is no MCP server needs an endpoint, or "kind": "mcp"')
         if self.mcp is not None and self.kind != ServiceKind.MCP:
             raise ValueError('"mcp" goes with "kind": "mcp"')
         if self.kind == ServiceKind.MCP:
@@ -252,6 +254,8 @@ class ServiceSpec(_Strict):
         return self
 
     def _check_reachable(self, mcp: Mcp) -> None:
+        if mcp.url:
+            check_mcp_url(mcp.url)
         if mcp.transport == "http" and not mcp.url and self.port is None:
             raise ValueError('an MCP server over http needs a port, or its address: "mcp": {"url": "http://…/mcp"}')
         if mcp.transport == "stdio" and (mcp.url or self.port is not None):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 import httptools
 
@@ -19,6 +19,7 @@ _MOST_BODY = 262_144
 _MOST_HEAD = 65_536
 _EXCERPT = 200  # characters of a body that tells why
 _MOST_REDIRECTS = 5
+_SAFE = "/?%:@!$&'()*+,;=~-._"  # what a path and a query may have as it is (RFC 3986), and what was encoded already
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -174,7 +175,7 @@ def _address(url: SplitResult) -> tuple[str, int]:
 
 
 def _request(url: SplitResult, headers: Mapping[str, str]) -> bytes:
-    path = f"{url.path or '/'}{f'?{url.query}' if url.query else ''}"
+    path = quote(f"{url.path or '/'}{f'?{url.query}' if url.query else ''}", safe=_SAFE)
     lines = {
         "Host": url.netloc.rpartition("@")[2],
         "User-Agent": "gaia-probe",

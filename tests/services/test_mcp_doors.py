@@ -130,6 +130,17 @@ def test_what_agents_are_told(fields: dict[str, Any], entry: dict[str, Any]) -> 
         ({"mcp": {"transport": "sse"}}, "transport"),
         ({"mcp": {"transport": "stdio"}, "health_check": {"type": "tcp", "endpoint": "h:80"}}, "its check is mcp"),
         ({"kind": "process", "mcp": {"transport": "stdio"}}, '"mcp" goes with "kind": "mcp"'),
+        ({"mcp": {"url": "localhost/mcp"}}, "the address of an MCP server"),
+        ({"mcp": {"url": "http://localhost:99999/mcp"}}, "the address of an MCP server"),
+        ({"kind": "process", "health_check": {"type": "mcp"}}, "needs an endpoint"),
+        ({"port": 80, "health_check": {"type": "mcp", "endpoint": "http://[::1/"}}, "the address of an MCP server"),
+        ({"port": 80, "health_check": {"type": "canary"}}, "job queue"),
+        ({"port": 80, "health_check": {"type": "http", "endpoint": "http://a b/"}}, "needs an endpoint"),
+        (
+            {"port": 80, "health_check": {"type": "http", "endpoint": "/a\r\nEvil: yes"}},
+            "characters that no address has",
+        ),
+        ({"port": 80, "health_check": {"type": "tcp", "endpoint": "localhost:0"}}, "HOST:PORT"),
     ],
 )
 def test_definitions_that_cannot_be(fields: dict[str, Any], said: str) -> None:

@@ -89,6 +89,18 @@ def test_http_asks_for_what_the_url_says(servers: Servers) -> None:
     assert {f"Host: 127.0.0.1:{port}", "X-Probe: yes", "Connection: close"} <= set(headers)
 
 
+def test_http_asks_for_a_path_with_odd_characters(servers: Servers) -> None:
+    asked: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append((await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[0])
+        writer.write(ok().replace("\n", "\r\n").encode())
+
+    port = servers.listen(talk)
+    assert run(http(f"http://127.0.0.1:{port}/a b/ü?x=%20&y=[1]\r\nEvil: yes")).ok
+    assert asked == [b"GET /a%20b/%C3%BC?x=%20&y=%5B1%5DEvil:%20yes HTTP/1.1"]
+
+
 def test_http_follows_a_redirect_on_the_same_host_only(servers: Servers) -> None:
     away = servers.answer(ok(status="302 Found", Location="http://203.0.113.9/elsewhere"))
     result = run(http(f"http://127.0.0.1:{away}/"))

@@ -68,7 +68,7 @@ def make_prober(node: Node, said: Said, monkeypatch: pytest.MonkeyPatch) -> Iter
     made: list[Prober] = []
 
     def make(**options: Any) -> Prober:
-        kinds = {**KINDS, "canary": said.kind}
+        kinds = {**KINDS, "tcp": said.kind}
         made.append(Prober(node, **{"kinds": kinds, "uniform": lambda low, _high: low, **options}))
         return made[-1]
 
@@ -82,13 +82,15 @@ def prober(make_prober: Callable[..., Prober]) -> Prober:
     return make_prober()
 
 
-def probe(purpose: str = "readiness", kind: str = "canary", **fields: Any) -> dict[str, Any]:
-    return {"type": kind, "purpose": purpose, "interval": 0.05, "retries": 1, **fields}
+def probe(purpose: str = "readiness", kind: str = "tcp", **fields: Any) -> dict[str, Any]:
+    """By default one whose answers are the test's."""
+    asked = {"endpoint": "said:1"} if kind == "tcp" else {}
+    return {"type": kind, "purpose": purpose, "interval": 0.05, "retries": 1, **asked, **fields}
 
 
 def up(name: str, *probes: dict[str, Any], state: str = ServiceState.STARTING, **fields: Any) -> Service:
     """A registered service whose process is said to run; nothing is started."""
-    given = {"name": name, "command": ["sleep", "600"], "cwd": "/", "probes": list(probes), **fields}
+    given = {"name": name, "command": ["sleep", "600"], "cwd": "/", "probes": list(probes)} | fields
     service = running.start(register(parse_spec(given)))
     Process.objects.filter(owner=service.owner).update(state=ProcessState.RUNNING, started_at=timezone.now())
     Service.objects.filter(pk=service.pk).update(state=state)
@@ -239,13 +241,13 @@ def test_a_secret_in_an_answer_is_masked(prober: Prober, until: Until) -> None:
 def test_what_cannot_be_asked_says_so_and_does_not_hold_up_the_rest(
     make_prober: Callable[..., Prober], said: Said, until: Until
 ) -> None:
-    broken, well = up("broken", probe(kind="tcp", endpoint="1")), up("api", probe())
+    broken, well = up("broken", probe(kind="exec", command=["true"])), up("api", probe())
     said.answers["api"] = good("well")
 
     def refuse(target: Target, probe: Probe) -> Question:
         raise ValueError("nobody knows how")
 
-    prober = make_prober(kinds={"canary": said.kind, "tcp": refuse})
+    prober = make_prober(kinds={"tcp": said.kind, "exec": refuse})
     prober.turn()
     until(lambda: health_of(prober, well).ready)
     until(lambda: "it cannot be asked: ValueError: nobody knows how" in health_of(prober, broken).answer)
