@@ -11,6 +11,8 @@ from rest_framework.test import APIClient
 
 from common.errors import InvalidInput
 from processes.models import Process, Sample
+from services.actions.definitions import redefine, register
+from services.actions.registry import definition_of
 from services.mcp_status import client_config, mcp_status, without_secrets
 from services.models import ProbePeriod, Service
 from services.spec import parse_spec
@@ -159,3 +161,13 @@ def test_the_check_is_there_without_being_written() -> None:
     assert [each.interval for each in written.named_probes] == [5, 5]
     once = parse_spec({"name": "one", "kind": "mcp", "command": "server", "port": 8003, "restart": "never"})
     assert [each.purpose for each in once.named_probes] == ["readiness"]
+
+
+@pytest.mark.parametrize(
+    "fields", [{"port": 18003, "mcp": {"url": "http://127.0.0.1:18003/x"}}, {"mcp": {"transport": "stdio"}}]
+)
+def test_a_definition_that_is_exported_is_the_same_when_it_is_imported(acting: str, fields: dict[str, Any]) -> None:
+    written = {"name": "one", "kind": "mcp", "command": ["server"], "cwd": "/", **fields}
+    service = register(parse_spec(written))
+    assert parse_spec(definition_of(service)) == parse_spec(written)
+    assert redefine(service, parse_spec(definition_of(service))).revision == 1
