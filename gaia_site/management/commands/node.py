@@ -22,6 +22,7 @@ from gaia_site.schedules import ensure_schedules
 from processes.actions.nodes import ensure_node, node_name
 from processes.daemon import Daemon
 
+_SWITCH_S = 0.0005  # Python's own is 5 ms
 _LOCK_PATIENCE_S = 1.0  # whoever asks whether a daemon runs has the lock for some microseconds
 
 
@@ -54,6 +55,9 @@ class Command(BaseCommand):
             ensure_schedules()
             environments.catch_up(node)
             parts.ensure(node)
+        # A crashed service is started again by a thread that reads hundreds of small files on the way, and after each
+        # of them may have to wait that long for another one that computes.
+        sys.setswitchinterval(_SWITCH_S)
         asyncio.run(Daemon(node, wiring.loops(node), wiring.keeper(node)).run())
         # Threads that wait for git, tmux or a process that is being ended need not be waited for: whatever they do
         # survives a kill -9, so it survives this, and the next daemon does the rest.
