@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -85,7 +86,7 @@ def _strip(periods: list[Mapping[str, Any]], begin: datetime, end: datetime) -> 
     failures = sum(not period["ok"] for period in periods)
     if not failures:
         return Strip(pieces, "always well")
-    share = f"{100 * good / known:.1f} % well, " if known else ""
+    share = f"{math.floor(1000 * good / known) / 10:.1f} % well, " if known else ""  # never 100 % with a failure
     return Strip(pieces, f"{share}{failures} {'failure' if failures == 1 else 'failures'}")
 
 

@@ -6,17 +6,19 @@ from collections import defaultdict
 from datetime import timedelta
 from typing import Any
 
+from django.db.models import Q
 from django.utils import timezone
 
+from processes.actions.samples import MIDDLE, SHORT
 from processes.models import Sample
 from services.console.pictures import Spark, spark
 from services.models import Service
 from services.overview import services_overview
 
-_SPAN = timedelta(minutes=30)
+_SPAN = timedelta(hours=1)
+_NOT_ROLLED_UP = timedelta(minutes=3)
 _LEAST_CPU = 5.0  # percent: less than that is drawn as the calm it is
 _LEAST_MEMORY = 16 << 20
-_MOST_POINTS = 60
 _Points = list[tuple[float, float, int]]
 
 
@@ -41,25 +43,29 @@ def health_of(one: dict[str, Any]) -> dict[str, str] | None:
 
 
 def _sparks(services: list[Service]) -> dict[str, tuple[Spark | None, Spark | None]]:
+    """The last hour by minutes, and by shorter periods what is not rolled up yet; in one query."""
     now = timezone.now()
-    owners = [service.owner for service in services]
-    found: dict[str, dict[int, _Points]] = defaultdict(lambda: defaultdict(list))
-    rows = Sample.objects.filter(owner__in=owners, at__gte=now - _SPAN).order_by("at")
-    for owner, seconds, at, cpu, memory in rows.values_list("owner", "seconds", "at", "cpu", "memory"):
-        found[owner][seconds].append((at.timestamp(), cpu, memory))
+    minutes = Q(seconds=MIDDLE, at__gte=now - _SPAN)
+    recent = Q(seconds=SHORT, at__gte=now - _NOT_ROLLED_UP)
+    rows = Sample.objects.filter(minutes | recent, owner__in=[service.owner for service in services])
+    points: dict[str, _Points] = defaultdict(list)
+    for owner, at, cpu, memory in rows.order_by("-seconds", "at").values_list("owner", "at", "cpu", "memory"):
+        known = points[owner]
+        if not known or at.timestamp() >= known[-1][0] + SHORT:
+            known.append((at.timestamp(), cpu, memory))
     begin, end = (now - _SPAN).timestamp(), now.timestamp()
-    return {owner: _pair(max(by_length.values(), key=len), begin, end) for owner, by_length in found.items()}
+    return {owner: _pair(some, begin, end) for owner, some in points.items()}
 
 
 def _pair(points: _Points, begin: float, end: float) -> tuple[Spark | None, Spark | None]:
-    step = -(-len(points) // _MOST_POINTS)
-    some = [points[place : place + step] for place in range(0, len(points), step)]
-    cpu = [(each[0][0], max(point[1] for point in each)) for each in some]
-    memory = [(each[0][0], float(max(point[2] for point in each))) for each in some]
-    most = max(point[1] for point in points)
-    told = f"CPU in the last half hour: at most {most:.1f} %"
-    megabytes = max(point[2] for point in points) / (1 << 20)
+    cpu, memory = max(point[1] for point in points), max(point[2] for point in points)
     return (
-        spark(cpu, begin=begin, end=end, least=_LEAST_CPU, text=told),
-        spark(memory, begin=begin, end=end, least=_LEAST_MEMORY, text=f"Memory: at most {megabytes:.0f} MB"),
-    )
+        spark(
+            [(at, used) for at, used, _ in points], begin=begin, end=end, least=_LEAST_CPU,
+            text=f"CPU in the last hour: at most {cpu:.1f} %",
+        ),
+        spark(
+            [(at, float(used)) for at, _, used in points], begin=begin, end=end, least=_LEAST_MEMORY,
+            text=f"Memory in the last hour: at most {memory >> 20} MB",
+        ),
+    )  # fmt: skip

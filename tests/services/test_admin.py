@@ -207,7 +207,7 @@ def test_how_a_probe_answered() -> None:
         [
             period(True, begin - 30 * hour, begin - hour),
             period(True, begin - hour, begin + 6 * hour),
-            period(False, begin + 6 * hour, begin + 6 * hour),
+            period(False, begin + 6 * hour, begin + 6 * hour + timedelta(seconds=1)),
             period(True, begin + 6 * hour, end),
             period(True, begin, end, "other"),
         ],
@@ -216,7 +216,7 @@ def test_how_a_probe_answered() -> None:
     )
     assert set(found) == {"health", "other"}
     assert found["other"].text == "always well"
-    assert found["health"].text == "100.0 % well, 1 failure"
+    assert found["health"].text == "99.9 % well, 1 failure"
     pieces = found["health"].pieces
     assert [piece["ok"] for piece in pieces] == [True, True, False], "what is bad lies on top"
     assert (pieces[0]["x"], pieces[0]["width"]) == (0, 250)
