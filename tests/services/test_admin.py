@@ -99,10 +99,10 @@ def test_parts_are_fetched_alone(console: Client) -> None:  # noqa: F811
     ("stopped", "down", ["Start", "Unregister…"]),
 ])  # fmt: skip
 def test_the_buttons_are_those_that_make_sense(
-    console: Client,
+    console: Client,  # noqa: F811
     state: str,
     desired: str,
-    offered: list[str],  # noqa: F811
+    offered: list[str],
 ) -> None:
     [one] = rows.services(1, state=state, desired=desired)
     if state != "running":
