@@ -319,9 +319,11 @@ class ProcessReconciler:
         """Write ends down, together with what their keeper does next, and carry that out."""
         following = [self._before_end(process) for process, _ in ends]
         starts: list[Process] = []
-        with log.atomic() if len(ends) > 1 else nullcontext():
-            for (_, write), follow in zip(ends, following, strict=True):
-                self._kept(write, partial(_follow_on, follow, starts))
+        with log.atomic() if len(ends) > 1 or self._keeper is not None else nullcontext():
+            for _, write in ends:  # all of them first: what follows from one may depend on another
+                write()
+            for follow in following:
+                _keep(partial(_follow_on, follow, starts))
         for process, _ in ends:
             self._over(process)
         for start in starts:  # its row is a moment old and this thread's: nobody can have carried it out
@@ -340,18 +342,9 @@ class ProcessReconciler:
         """Write, with what the keeper writes in one transaction; without that, when the keeper stumbles."""
         if self._keeper is None:
             return write()
-        stumbled: Exception | None = None
         with log.atomic():
             result = write()
-            try:
-                with log.atomic():
-                    keep()
-            except _NO_DATABASE:
-                raise
-            except Exception as error:
-                stumbled = error
-        if stumbled is not None:
-            _tell_stumble(stumbled)
+            _keep(keep)
         return result
 
     def _over(self, process: Process) -> None:
@@ -379,6 +372,17 @@ class ProcessReconciler:
             nodes.record_adoption(self._node, adopted=adopted, ended=len(left) - adopted)
         remove_old_journals()
         cgroup.sweep(list(self.rows().values_list("token", flat=True)))
+
+
+def _keep(keep: Callable[[], Any]) -> None:
+    """Have the keeper write; when it stumbles, what is written besides stays."""
+    try:
+        with log.atomic():
+            keep()
+    except _NO_DATABASE:
+        raise
+    except Exception as error:
+        _tell_stumble(error)
 
 
 def _follow_on(follow: Callable[[], Process | None] | None, starts: list[Process]) -> None:

@@ -16,6 +16,7 @@ from processes.models import Process
 from processes.states import ProcessState
 from services.drivers.patterns import compile_pattern
 from services.drivers.probe_log import LogWatch
+from services.mcp import runs_for_clients_only
 from services.models import Dependency, Service
 from services.states import Condition, Desired, ServiceState
 
@@ -107,13 +108,15 @@ class Gates:
 
     def _is_met(self, edge: Dependency, process: Process | None) -> bool:
         state = edge.on.state
+        # one that has just died does not run, though the service's own row may not say so yet
+        runs = process is not None and process.state == ProcessState.RUNNING
+        runs = runs or runs_for_clients_only(edge.on.kind, edge.on.details)
         if edge.condition == Condition.HEALTHY:
-            return state == ServiceState.RUNNING
+            return runs and state == ServiceState.RUNNING
         if edge.condition == Condition.COMPLETED:
             return state == ServiceState.COMPLETED
         if edge.condition == Condition.STARTED:
-            runs = process is not None and process.state == ProcessState.RUNNING
-            return state in (ServiceState.RUNNING, ServiceState.UNREADY) or (state == ServiceState.STARTING and runs)
+            return runs and state in (ServiceState.STARTING, ServiceState.RUNNING, ServiceState.UNREADY)
         if process is None or not (process.active or state == ServiceState.COMPLETED):
             return False
         if process.stop_requested_at is not None and process.active:
@@ -136,6 +139,4 @@ def closed(gates: Iterable[Gate]) -> str:
 
 
 def _needs_process(edge: Dependency) -> bool:
-    if edge.condition == Condition.STARTED:
-        return edge.on.state == ServiceState.STARTING
-    return edge.condition == Condition.LOG_LINE
+    return edge.condition != Condition.COMPLETED

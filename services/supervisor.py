@@ -89,8 +89,13 @@ class Supervisor:
         if service is None or service.state not in SERVICE_UP:
             return None
         death = look_back(service, process)
-        why = self._gates.closed(service)
-        return lambda: None if process.active else self._ended(service, process, death, why)
+
+        def end() -> Process | None:
+            if process.active:  # somebody else has written its end down
+                return None
+            return self._ended(service, process, death, self._gates.closed(service))
+
+        return end
 
     def started(self, process: Process) -> None:
         """A start was carried out: the process runs. In the transaction that says so."""

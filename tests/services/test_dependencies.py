@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 from pathlib import Path
@@ -94,6 +96,8 @@ def test_order_of_starts(registered: Register) -> None:
     ("condition", "state", "process", "met"),
     [
         ("healthy", "running", "running", True),
+        ("healthy", "running", "exited", False),  # it has just died
+        ("started", "unready", "exited", False),
         ("healthy", "unready", "running", False),
         ("healthy", "starting", "running", False),
         ("healthy", "stopping", "stopping", False),
@@ -226,6 +230,33 @@ def test_who_depends_on_what_died_goes_on_but_his_own_restart_waits(house: House
     house.tick()
     house.tick()
     assert fresh(api).state == "running"
+
+
+@pytest.mark.usefixtures("leave_nothing")
+@pytest.mark.parametrize("first", ["db", "api"])
+def test_when_both_die_at_the_same_time_one_waits_for_the_other(first: str, house: House, registered: Register) -> None:
+    """
+    db ◀── api        both are killed, and both ends are dealt with in one transaction
+    """
+    house.health["db"] = READY
+    db, api = registered("db", probes=PROBES), registered("api", depends_on=["db"])
+    start_all([db, api])
+    for _ in range(3):
+        house.tick()
+    house.health["db"] = NOT_READY
+    processes = [process_of(db), process_of(api)]
+    for process in processes:
+        os.killpg(house.watched[process.pk].pid, signal.SIGKILL)
+        os.waitpid(house.watched[process.pk].pid, 0)
+    ends = [(process.pk, -9, "wait") for process in processes]
+    house.reconciler.some_ended(ends if first == "db" else ends[::-1])
+
+    assert [fresh(db).state, fresh(api).state] == ["unready", "held"]
+    house.health["db"] = READY
+    for _ in range(3):
+        house.tick()
+    assert [fresh(db).state, fresh(api).state] == ["running", "running"]
+    assert [fresh(db).failures, fresh(api).failures] == [1, 1]
 
 
 @pytest.mark.usefixtures("leave_nothing")

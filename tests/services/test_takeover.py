@@ -113,9 +113,10 @@ def test_after_the_next_start_was_written_down(
     def kill(_spec: Any) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as killed:
         killed.setattr(spawn, "spawn", kill)
-        house.end(service)
+        with pytest.raises(KeyboardInterrupt):
+            house.end(service)
     assert fresh(service).state == "starting"
     assert process_of(service).attempt == 2
 
