@@ -91,7 +91,7 @@ class Census:
     """
 
     def __init__(self, since: int = 0) -> None:
-        self._rows = {row.pid: row for row in _rows() if row.start_ticks >= since and not row.dead}
+        self._rows = {row.pid: row for row in _rows(since) if not row.dead}
         self._tokens = {pid: tokens_of(pid) for pid in self._rows}
         self._bearers: dict[bytes, list[int]] = {}
         self._sessions: dict[int, list[int]] = {}
@@ -137,15 +137,12 @@ def tokens_of(pid: int) -> frozenset[bytes] | None:
     return frozenset(named) if named or _LOOKS_LIKE_ENVIRON.match(environ) else None
 
 
-def _rows() -> Iterator[Row]:
-    """The whole table. It is listed again for those who were forked while it was read, until nobody is new."""
+def _rows(since: int) -> Iterator[Row]:
+    """Those of the table. It is listed again for those who were forked while it was read, until nobody is new."""
     seen: set[int] = set()
     for _ in range(_LISTINGS):
         fresh = [pid for pid in table().pids() if pid not in seen]
         if not fresh:
             return
         seen.update(fresh)
-        for pid in fresh:
-            row = table().row(pid)
-            if row is not None:
-                yield row
+        yield from table().rows(fresh, since)

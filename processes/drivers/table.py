@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ import psutil
 from common.run import CommandError, run
 
 _FIELDS = 22  # of /proc/PID/stat after the name, as far as we read them
+_START = 19  # of them: the start time
 _DEAD_STATES = (b"Z", b"X", b"x")
 _READ = 1 << 16
 _PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
@@ -61,6 +62,9 @@ class Table(Protocol):
     def pids(self) -> Iterator[int]:
         """Every pid; some may be gone by the time they are looked at."""
 
+    def rows(self, pids: Iterable[int], since: int) -> Iterator[Row]:
+        """The entries of those that were started then or later, in the order of the pids."""
+
     def environment(self, pid: int) -> bytes | None:
         """The environment a program was started with, NUL-separated; None when it cannot be read."""
 
@@ -102,13 +106,23 @@ class ProcTable:
             parent=int(fields[1]),
             group=int(fields[2]),
             session=int(fields[3]),
-            start_ticks=int(fields[19]),
+            start_ticks=int(fields[_START]),
             # A process whose main thread has ended shows as a zombie while its other threads go on.
             dead=fields[0] in _DEAD_STATES and int(fields[17]) <= 1,
         )
 
     def pids(self) -> Iterator[int]:
         return (int(name) for name in os.listdir("/proc") if name.isdigit())
+
+    def rows(self, pids: Iterable[int], since: int) -> Iterator[Row]:
+        # Most are older: they cost a read and no more, for this is what stands between a crash and the next start.
+        for pid in pids:
+            text = _read(pid, "stat")
+            if text is None:
+                continue
+            fields = text[text.rfind(b")") + 2 :].split(None, _START + 1)
+            if len(fields) > _START and int(fields[_START]) >= since:
+                yield self._row(pid, fields)
 
     def environment(self, pid: int) -> bytes | None:
         return _read(pid, "environ")
@@ -165,6 +179,10 @@ class PsutilTable:
     def pids(self) -> Iterator[int]:
         return iter(psutil.pids())
 
+    def rows(self, pids: Iterable[int], since: int) -> Iterator[Row]:
+        found = (self.row(pid) for pid in pids)
+        return (row for row in found if row is not None and row.start_ticks >= since)
+
     def environment(self, pid: int) -> bytes | None:
         try:
             environment = psutil.Process(pid).environ()
@@ -208,7 +226,7 @@ def _read(pid: int, name: str) -> bytes | None:
         return None
     try:
         data = os.read(fd, _READ)
-        if len(data) < _READ and name == "stat":  # which comes in one piece
+        if name == "stat":  # which comes in one piece
             return data
         parts = [data]
         while parts[-1]:
