@@ -19,6 +19,7 @@ GAIA runs fleets of coding agents on real repositories.
   environments  gaia env list           also setup, launch, stop, clean, restore
   sessions      gaia attach NAME        your terminal on it
                 gaia session list       also start, stop, create, send, capture
+  services      gaia service list       also register, start, stop, logs
   more          gaia --help             every verb; gaia VERB --help says more"""
 
 
