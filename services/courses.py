@@ -10,7 +10,8 @@ from services.states import ProbePurpose
 from services.verdict import Health
 
 QUICK_S = 0.25
-"""Seconds between two questions until the first good answer."""
+"""Seconds between two questions until the first good answer, at first."""
+_SHARE = 0.05  # of the time it has taken so far: what takes minutes to start is asked less and less often meanwhile
 _ADOPTED_WITHIN_S = 2.0  # what a daemon finds running is asked soon, and not everything in the same moment
 _SAME_PACE = 0.5  # of the interval: failures that follow faster than this count as one
 
@@ -43,7 +44,8 @@ class Course:
             self.due = self.begins + self.uniform(0.0, min(_ADOPTED_WITHIN_S, self.probe.interval))
             self._counted_at = self.begins - self.probe.interval
         else:
-            self.due = self._counted_at = self.begins + self.probe.delay
+            self.begins += self.probe.delay
+            self.due = self._counted_at = self.begins
 
     def note(self, ok: bool, answer: str, now: float) -> None:
         """An answer has come."""
@@ -59,19 +61,23 @@ class Course:
         if self._good >= self.probe.successes:
             self.passed = self.steady = True
         if not self.steady:
-            self.due = now + min(QUICK_S, self.probe.interval)
+            self.due = now + self._quickly(now)
         else:  # from the first one on in a phase of its own
             self.due = now + self.probe.interval * (self.uniform(0.5, 1.0) if first else 1.0)
 
     def _note_bad(self, now: float) -> None:
         self._good = 0
         # while it is asked quickly, failures count as fast as they would come later: starting takes time
-        if now - self._counted_at >= self.probe.interval * (_SAME_PACE if self.steady else 1.0):
-            self._counted_at = now
+        interval = self.probe.interval
+        if now - self._counted_at >= interval * (_SAME_PACE if self.steady else 1.0):
+            self._counted_at = now if self.steady else max(self._counted_at + interval, now - interval)
             self._bad += 1
         if self._bad >= self.probe.retries:
             self.passed = False
-        self.due = now + (self.probe.interval if self.steady else min(QUICK_S, self.probe.interval))
+        self.due = now + (self.probe.interval if self.steady else self._quickly(now))
+
+    def _quickly(self, now: float) -> float:
+        return min(self.probe.interval, max(QUICK_S, _SHARE * (now - self.begins)))
 
 
 def verdict(courses: Sequence[Course], *, started: bool) -> Health:

@@ -77,10 +77,21 @@ def test_who_was_not_ready_needs_as_many_good_answers_again() -> None:
 
 def test_while_it_starts_quick_failures_count_at_the_pace_of_the_interval() -> None:
     """Three failures at 10 s are 30 s, however often it was asked."""
-    one = course(retries=3)
+    one, asked = course(retries=3), 0
     while one.passed is None:
-        answers(one, False)
-    assert one.due - QUICK_S == 130.0
+        now, asked = one.due, asked + 1
+        one.note(False, "no", now)
+    assert 130.0 <= now <= 131.5
+    assert asked > 40
+
+
+def test_what_takes_long_to_start_is_asked_less_and_less_often() -> None:
+    one = course(interval=60)
+    assert answers(one, *[False] * 20) == [QUICK_S] * 20
+    one.note(False, "no", 100.0 + 100)
+    assert one.due == 100.0 + 105
+    one.note(False, "no", 100.0 + 10_000)
+    assert one.due == 100.0 + 10_060
 
 
 def test_who_was_well_under_another_daemon_has_nothing_to_prove() -> None:
