@@ -114,7 +114,7 @@ def periods(service: Service) -> list[tuple[str, bool]]:
 
 
 def test_what_runs_is_asked_and_the_supervisor_hears_of_it(prober: Prober, said: Said, until: Until) -> None:
-    service = up("api", probe(), probe("liveness"))
+    service = up("api", probe(), probe("liveness", retries=1000))
     assert health_of(prober, service) == UNKNOWN
     prober.turn()
     until(lambda: health_of(prober, service).probe == "readiness")
