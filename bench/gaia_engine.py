@@ -23,15 +23,16 @@ class Gaia(Supervisor):
     """The node daemon with an exit shim for each service; the console and the jobs are counted apart."""
 
     name = "gaia"
+    _port = 0  # of the console; one daemon has all fleets
 
     def __init__(self, witness: Witness, directory: Path, count: int) -> None:
         super().__init__(witness, directory, count)
         from services.models import Service
 
-        self._port = free_port()
         self._services = Service.objects.select_related("node").filter(name__startswith=f"{self.fleet}-")
 
     def up(self) -> None:
+        Gaia._port = Gaia._port or free_port()
         self._gaia("up", "--detach", "--json", "--port", str(self._port))
         if not self._services.exists():
             self._register()

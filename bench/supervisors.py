@@ -110,9 +110,13 @@ class Supervisor(ABC):
         """kill -9 of one service; when that was."""
         return self.witness.starts(self.fleet, number)[-1].kill()
 
+    def has_recovered(self, number: int, crashed_at: float) -> bool:
+        """Whether a service runs again after its crash."""
+        return self.witness.started_after(self.fleet, number, crashed_at) is not None
+
     def recovered(self, number: int, crashed_at: float) -> float:
         """Seconds from its crash to the service running again; waits for it."""
-        self.witness.wait(lambda: self.witness.started_after(self.fleet, number, crashed_at) is not None)
+        self.witness.wait(lambda: self.has_recovered(number, crashed_at))
         return self.witness.starts(self.fleet, number)[-1].at - crashed_at
 
     def stop_all(self) -> float:
@@ -252,7 +256,8 @@ class Pm2(Supervisor):
         self._client.ask("kill")
 
     def supervisors(self) -> list[int]:
-        return [int((self.directory / "home" / "pm2.pid").read_text())]
+        pid = self.directory / "home" / "pm2.pid"
+        return [int(pid.read_text())] if pid.exists() else []
 
     def kill(self) -> None:
         self._client.ask("dump")  # `pm2 save`: what it should bring back
