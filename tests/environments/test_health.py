@@ -295,7 +295,7 @@ def test_schedules(db: None, acting: str) -> None:
 
 def test_a_look_costs_the_same_queries_at_any_size(db: None, acting: str) -> None:
     few = rows(30)[:2]
-    assert queries(few) == queries(None) <= 12
+    assert queries(few) == queries(None) <= 14
 
 
 def queries(chosen: list[Environment] | None) -> int:
@@ -319,7 +319,7 @@ def test_the_api(place: Place, client: Client) -> None:
     checked = client.post(f"{path}/check/").json()
     assert (checked["verdict"], checked["environment"]) == ("ok", "shop-dev1")
     assert {each["check"] for each in checked["checks"]} == {
-        "directory", "git", "hub", "stages", "ports", "databases", "disk", "sessions",
+        "directory", "git", "hub", "stages", "ports", "layer", "databases", "disk", "sessions",
     }  # fmt: skip
     (place.path(1) / "stop.sh").unlink()
     checked = client.post(f"{path}/check/").json()

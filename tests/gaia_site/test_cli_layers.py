@@ -69,16 +69,11 @@ def test_one_is_made_changed_and_removed(cli: CommandLine) -> None:
     ("words", "code", "says"),
     [
         (("add", "no good"), 2, "is not a valid name of a layer"),
-        (("add", "local"), 4, "there is a layer local already"),
         (("add", "x", "--ports", "9000"), 2, "is no range of ports"),
-        (("add", "x", "--ports", "8010-8020"), 4, "overlap with those of layer integration"),
-        (("change", "staging", "--set", "PORT=1"), 2, "decided by GAIA"),
         (("change", "staging", "--set", "novalue"), 2, "is no variable with its value"),
         (("change", "staging", "--engine", "mysql"), 2, "mysql"),
-        (("change", "local", "--engine", "postgresql"), 4, "works with SQLite"),
         (("set", "dev9", "local"), 3, "there is no environment"),
         (("drift", "dev9"), 3, "there is no environment"),
-        (("remove", "local"), 4, "layer local stays"),
     ],
 )
 def test_mistakes(cli: CommandLine, words: tuple[str, ...], code: int, says: str) -> None:
