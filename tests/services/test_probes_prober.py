@@ -154,7 +154,7 @@ def test_one_that_has_ended_is_let_go_and_its_next_start_is_new(prober: Prober, 
     prober.turn()
     until(lambda: said.asked["api"] > count)
     until(lambda: health_of(prober, service).answer == "not yet")
-    assert health_of(prober, service).ready is None, "it was never ready"
+    assert health_of(prober, service).ready is not True, "what was said of the first start is not said of this one"
 
 
 def test_a_new_definition_is_asked_at_once(prober: Prober, said: Said, until: Until, servers: Servers) -> None:
@@ -344,11 +344,11 @@ def test_between_turns_nothing_is_written_for_each_answer(
     service = up("api", probe(interval=0.01))
     prober.turn()
     until(lambda: said.asked.get("api", 0) > 50)
-    assert written == [1], "the first one"
+    assert len(written) == 1, "the first one"
     said.answers["api"] = bad("ill")
     until(lambda: health_of(prober, service).ready is False)
     until(lambda: len(written) == 2)
-    assert written[1] > 40, "those in between, and the one that turned"
+    assert written[1] > 30, "those in between, and the one that turned"
 
 
 def test_closing_leaves_no_thread(make_prober: Callable[..., Prober], said: Said, until: Until) -> None:
