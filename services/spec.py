@@ -285,7 +285,7 @@ def parse_spec(data: Any) -> ServiceSpec:
         return ServiceSpec.model_validate(data)
     except ValidationError as error:
         name = data.get("name") if isinstance(data, Mapping) else None
-        raise said(error, name, ServiceSpec) from None
+        raise said(error, name, ServiceSpec, renamed=_as_given(data)) from None
 
 
 def _limits(value: Any) -> dict[str, float | int]:
@@ -311,6 +311,23 @@ def _megabytes(text: str) -> int:
     if number < 1:
         raise ValueError(f"{text!r} is less than a megabyte")
     return int(number)
+
+
+def _as_given(data: Any) -> dict[tuple[str | int, ...], tuple[str | int, ...]]:
+    """Where people wrote what became the probes."""
+    if not isinstance(data, Mapping) or not isinstance(data.get("health_check"), Mapping):
+        return {}
+    given = dict(data)
+    try:
+        _auto_restart(given)
+        _health_check(given)
+    except ValueError:  # that is the mistake, and names no place
+        return {}
+    probes = given["probes"]
+    made = len(probes) - len(data.get("probes") or [])
+    places: list[tuple[str | int, ...]] = [("health_check",)] * made
+    places += [("probes", number) for number in range(len(probes) - made)]
+    return {("probes", number): place for number, place in enumerate(places)}
 
 
 def _as_text(value: Any) -> Any:
@@ -340,6 +357,8 @@ def _join_command(given: dict[str, Any]) -> None:
         raise ValueError('"args" is a list of words: ["run", "main.go"]')
     if command is None or command == []:
         raise ValueError('"args" goes with a command')
+    if not isinstance(command, str | list):
+        raise ValueError('"command" is a text, or a list of words')
     given["command"] = [*([command] if isinstance(command, str) else command), *map(_as_text, args)]
 
 
@@ -371,7 +390,10 @@ def _health_check(given: dict[str, Any]) -> None:
     restarts = given.get("restart", Restart.ON_FAILURE) != Restart.NEVER
     if restarts and kind != ProbeKind.LOG:
         probes.append({**check, "name": f"{check['name']}-live", "purpose": ProbePurpose.LIVENESS})
-    given["probes"] = [*probes, *given.get("probes", [])]
+    others = given.get("probes")
+    if others is not None and not isinstance(others, list):
+        raise ValueError('"probes" is a list: [{"type": "tcp", "purpose": "readiness"}]')
+    given["probes"] = [*probes, *(others or [])]
 
 
 def _mcp_checks(given: dict[str, Any]) -> None:
@@ -390,8 +412,10 @@ def _mcp_checks(given: dict[str, Any]) -> None:
 def _dependencies(value: Any) -> Any:
     """`["db"]`, `[{"name": "db", …}]`, `{"db": "started"}` or `{"db": {"condition": …}}`."""
     if isinstance(value, Mapping):
+        if not all(isinstance(each, str | Mapping) for each in value.values()):
+            raise ValueError('"depends_on" by name says the condition of each: {"db": "healthy"}')
         pairs = [(name, {"condition": each} if isinstance(each, str) else each) for name, each in value.items()]
-        return [{"name": name, **each} if isinstance(each, Mapping) else {"name": name} for name, each in pairs]
+        return [{"name": name, **each} for name, each in pairs]
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, list):

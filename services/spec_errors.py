@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from common.errors import InvalidInput
 
+_Path = tuple[int | str, ...]
 _SHORT_FORMS = ("args", "health_check", "auto_restart")
 _WANTED = {
     "string_type": "write text",
@@ -29,14 +30,17 @@ _WANTED = {
 }
 
 
-def said(error: ValidationError, name: Any, model: type[BaseModel]) -> InvalidInput:
+def said(
+    error: ValidationError, name: Any, model: type[BaseModel], *, renamed: Mapping[_Path, _Path] | None = None
+) -> InvalidInput:
     """The error for people.
 
     Args:
         name: of the service, as far as it was given.
         model: what was read, whose fields are proposed for a misspelt one.
+        renamed: beginnings of paths that people wrote in another place.
     """
-    found = list(dict.fromkeys(_sentences(error, model)))
+    found = list(dict.fromkeys(_sentences(error, model, renamed or {})))
     subject = f"the definition of {name}" if isinstance(name, str) and name else "the definition of the service"
     what = f"{subject} is wrong: {found[0]}" if len(found) == 1 else f"{subject} has {len(found)} mistakes"
     return InvalidInput(
@@ -47,14 +51,15 @@ def said(error: ValidationError, name: Any, model: type[BaseModel]) -> InvalidIn
     )
 
 
-def _sentences(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
+def _sentences(error: ValidationError, model: type[BaseModel], renamed: Mapping[_Path, _Path]) -> Iterator[str]:
     for each in error.errors(include_url=False):
-        where = _path(each["loc"])
+        begin, rest = each["loc"][:2], each["loc"][2:]
+        where = _path((*renamed.get(begin, begin), *rest))
         text = _text(each, model)
         yield f"{where}: {text}" if where else text
 
 
-def _path(location: tuple[int | str, ...]) -> str:
+def _path(location: _Path) -> str:
     path = ""
     for part in location:
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)

@@ -182,6 +182,13 @@ WRONG: list[tuple[Any, str]] = [
     ({"name": "api", "command": "x", "health_check": "http"}, '"health_check" is an object'),
     ({"name": "api", "command": "x", "health_check": {"type": "http"}}, "an http check needs an endpoint"),
     ({"name": "api", "command": "x", "health_check": {"type": "ftp", "endpoint": "x"}}, "type: 'ftp' is none of"),
+    ({"name": "api", "command": "x", "health_check": {"type": "ftp", "endpoint": "x"}}, "wrong: health_check.type: "),
+    ({"name": "api", "command": "x", "health_check": {"type": "tcp"}, "probes": 5}, '"probes" is a list'),
+    (
+        {"name": "api", "command": "x", "health_check": {"type": "log", "pattern": "x"}, "probes": [{"type": "exec"}]},
+        "wrong: probes[0]: an exec check",
+    ),
+    ({"name": "api", "command": "x", "depends_on": {"db": 5}}, "the condition of each"),
     ({"name": "api", "command": "x", "probes": [{"type": "exec"}]}, "an exec check needs a command"),
     ({"name": "api", "command": "x", "probes": [{"type": "log"}]}, "a log check needs a pattern"),
     ({"name": "api", "command": "x", "probes": [{"type": "log", "pattern": "("}]}, "probes[0].pattern"),
@@ -210,6 +217,24 @@ def test_all_mistakes_are_told_at_once() -> None:
     with pytest.raises(InvalidInput, match="the definition of api has 3 mistakes") as caught:
         parse_spec({"name": "api", "command": "x", "port": "a", "cwd": "b", "nmae": 1})
     assert len(caught.value.detail["mistakes"]) == 3
+
+
+_ODD: list[Any] = [1, None, "x", {}, [], [1], {"a": 1}, True, 1.5, [[]], [None]]
+_GOOD: dict[str, Any] = {
+    "health_check": {"type": "tcp", "endpoint": "1"}, "probes": [{"type": "tcp", "endpoint": "1"}], "kind": "mcp",
+    "mcp": {"transport": "stdio"}, "restart": "always", "auto_restart": True, "args": ["x"], "command": "x",
+    "depends_on": ["db"], "env": {"A": "1"}, "port": 1, "limits": {"memory": 1}, "name": "api",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("one", _GOOD)
+def test_two_odd_fields_together_are_no_defect(one: str) -> None:
+    """Short forms are put together before anything is checked."""
+    for other in _GOOD:
+        for left in [*_ODD, _GOOD[one]]:
+            for right in [*_ODD, _GOOD[other]]:
+                with suppress(InvalidInput):
+                    parse_spec({"name": "api", "command": "x", one: left, other: right})
 
 
 _JSON = st.recursive(
