@@ -106,7 +106,7 @@ def test_times_go_on_and_tell_the_exact_one(visit: Callable[..., Visit]) -> None
     time = page.locator("#part-happened time").first
     before = time.inner_text()
     expect(time).not_to_have_text(before)
-    assert time.get_attribute("title", timeout=1000).startswith("20")  # type: ignore[union-attr]
+    assert time.get_attribute("title").startswith("20")  # type: ignore[union-attr]
 
 
 def test_signed_out_elsewhere_leads_to_the_sign_in_page(demo: Demo, visit: Callable[..., Visit]) -> None:
