@@ -16,7 +16,7 @@ class ApiSlashMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         path = request.path_info
-        if path.startswith("/api/") and not is_valid_path(path):
+        if path.startswith(("/api/", "/mcp/")) and not is_valid_path(path):
             other = path[:-1] if path.endswith("/") else f"{path}/"
             if is_valid_path(other):
                 request.path_info = other

@@ -59,6 +59,10 @@ class TestLayers(EndpointSuite):
     prefix = "/api/layers/"
 
 
+class TestMcp(EndpointSuite):
+    prefix = "/mcp/"
+
+
 SUITES = (
     TestSessions,
     TestServices,
@@ -71,6 +75,7 @@ SUITES = (
     TestSchedules,
     TestBackups,
     TestLayers,
+    TestMcp,
 )
 
 
