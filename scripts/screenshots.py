@@ -70,6 +70,65 @@ def do_some_work(demo: Demo) -> None:
     demo.gaia("session", "send", "edu_worker1", "exit 1")
 
 
+_SHOP = """\
+import http.server, os, random, threading, time
+
+class Shop(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+    def log_message(self, text, *values):
+        print("INFO", text % values, flush=True)
+
+def sell():
+    while True:
+        time.sleep(0.4)
+        level, text = random.choice(LINES)
+        print(time.strftime("%H:%M:%S"), level, text, flush=True)
+
+LINES = [("INFO", "order 4711 is paid"), ("INFO", "order 4712 is packed"), ("DEBUG", "cache: 93 % hits"),
+         ("INFO", "GET /basket 200 in 12 ms"), ("WARNING", "payment took 2.1 s"), ("ERROR", "no such article: 815")]
+threading.Thread(target=sell, daemon=True).start()
+http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Shop).serve_forever()
+"""
+
+_HOUR_OF_FIGURES = """
+import math, random
+from datetime import timedelta
+from django.utils import timezone
+from processes.models import Sample
+from services.models import Service
+now = timezone.now().replace(second=0, microsecond=0)
+for service in Service.objects.filter(state="running"):
+    least, rows = random.randint(20, 60), []
+    for number in range(12, 360):
+        cpu = 6 + 4 * math.sin(number / 54) + random.random() * 2
+        memory = int((least + 12 * math.sin(number / 84) + random.random() * 3) * 2**20)
+        for seconds in (10, 60) if number % 6 == 0 else (10,):
+            rows.append(Sample(node=service.node, owner=service.owner, seconds=seconds, cpu=cpu, cpu_most=cpu * 1.8,
+                               at=now - timedelta(seconds=10 * number), memory=memory, memory_most=int(memory * 1.2),
+                               processes=1))
+    Sample.objects.bulk_create(rows)
+"""
+
+
+def register_services(demo: Demo, place: Path) -> None:
+    """A shop that runs, a worker that depends on it, one that waits and one that dies; and an hour of figures."""
+    (place / "shop.py").write_text(_SHOP)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    register = ("service", "register", "--cwd", str(place), "--start", "--name")
+    limits = ("--port", port, "--health", "/health", "--memory", "128MB")
+    demo.gaia(*register, "shop", *limits, "--", sys.executable, "shop.py")
+    demo.gaia(*register, "orders", "--depends-on", "shop", "--", "sleep", "86400")
+    demo.gaia(*register, "mailer", "--", "sh", "-c", "echo no relay; sleep 1; exit 1", fails=True)
+    demo.gaia("service", "register", "--name", "reports", "--cwd", str(place), "--", "sleep", "86400")
+    demo.gaia("service", "restart", "shop", "--now")
+    demo.gaia("manage", "shell", "-c", _HOUR_OF_FIGURES)
+
+
 def break_something(demo: Demo) -> None:
     """A script is gone, a database is damaged, and a look has seen it."""
     paths = {each["name"]: Path(each["path"]) for each in demo.environments()}
@@ -86,6 +145,7 @@ def running_demo() -> Iterator[Demo]:
     try:
         demo = Demo(home)
         do_some_work(demo)
+        register_services(demo, home)
         yield demo
     finally:
         if demo is not None:
@@ -120,6 +180,7 @@ def main() -> None:
     directory = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "images"
     directory.mkdir(parents=True, exist_ok=True)
     environments, sessions = "/admin/environments/environment/", "/admin/gaia_sessions/session/"
+    services = "/admin/services/service/"
     with running_demo() as demo, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         themes: dict[Any, str] = {"light": "", "dark": "-dark"}
@@ -129,6 +190,8 @@ def main() -> None:
                 take(page, demo, directory / f"home{ending}.png", of="/admin/")
                 take(page, demo, directory / f"environment{ending}.png", of=environments, link="demo-dev1")
                 take(page, demo, directory / f"session{ending}.png", of=sessions, link="dev1_worker")
+                take(page, demo, directory / f"services{ending}.png", of=services)
+                take(page, demo, directory / f"service{ending}.png", of=services, link="shop")
             with browser.new_context(viewport=PHONE, color_scheme=theme, device_scale_factor=2) as context:
                 page = signed_in(context, demo)
                 take(page, demo, directory / f"phone{ending}.png", of="/admin/")
