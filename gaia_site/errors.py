@@ -18,6 +18,8 @@ from rest_framework.views import exception_handler, set_rollback
 from common.errors import GaiaError
 
 PROBLEM_TYPE = "application/problem+json"
+FOR_PROGRAMS = ("/api/", "/mcp/")
+"""Below these, answers are for programs."""
 
 
 def problem(status: int, *, title: str, detail: str = "", code: str = "", **more: Any) -> dict[str, Any]:
@@ -87,7 +89,7 @@ class ConsoleErrorMiddleware:
         if not isinstance(error, GaiaError):
             return None
         of_a_script = "application/json" in request.headers.get("Accept", "")  # a page's own tells it where one is
-        if of_a_script or request.path.startswith("/api/"):
+        if of_a_script or request.path.startswith(FOR_PROGRAMS):
             return JsonResponse(of_gaia_error(error), status=error.status, content_type=PROBLEM_TYPE)
         messages.error(request, render_to_string("gaia/error.html", {"error": error}), extra_tags="three-parts")
         back = request.headers.get("Referer", "")
@@ -97,7 +99,7 @@ class ConsoleErrorMiddleware:
 
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """404 outside of views: JSON for programs, Django's page for people."""
-    if request.path.startswith("/api/"):
+    if request.path.startswith(FOR_PROGRAMS):
         body = problem(404, title="Not Found", detail=f"There is nothing at {request.path}", fix="See /api/docs/.")
         return JsonResponse(body, status=404, content_type=PROBLEM_TYPE)
     from django.views.defaults import page_not_found
@@ -107,7 +109,7 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 def refused(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """403 outside of views, as `not_found`."""
-    if request.path.startswith("/api/"):
+    if request.path.startswith(FOR_PROGRAMS):
         return JsonResponse(problem(403, title="Forbidden"), status=403, content_type=PROBLEM_TYPE)
     from django.views.defaults import permission_denied
 
@@ -116,7 +118,7 @@ def refused(request: HttpRequest, exception: Exception | None = None) -> HttpRes
 
 def broken(request: HttpRequest) -> HttpResponse:
     """500, a defect of GAIA's own, as `not_found`."""
-    if request.path.startswith("/api/"):
+    if request.path.startswith(FOR_PROGRAMS):
         body = problem(
             500,
             title="GAIA made a mistake",

@@ -1,4 +1,4 @@
-"""API paths mean the same with and without a slash at their end."""
+"""Paths for programs mean the same with and without a slash at their end."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 from django.urls import is_valid_path
+
+from gaia_site.errors import FOR_PROGRAMS
 
 
 class ApiSlashMiddleware:
@@ -16,7 +18,7 @@ class ApiSlashMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         path = request.path_info
-        if path.startswith(("/api/", "/mcp/")) and not is_valid_path(path):
+        if path.startswith(FOR_PROGRAMS) and not is_valid_path(path):
             other = path[:-1] if path.endswith("/") else f"{path}/"
             if is_valid_path(other):
                 request.path_info = other

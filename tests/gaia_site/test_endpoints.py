@@ -84,7 +84,7 @@ def test_every_endpoint_is_in_a_suite(endpoint: object) -> None:
     assert sum(endpoint.template.startswith(suite.prefix) for suite in SUITES) == 1  # type: ignore[attr-defined]
 
 
-NOWHERE = ("/api/nothing", "/api/", "/api/orchestration/sessions/a.b/", "/api/environments/../x")
+NOWHERE = ("/api/nothing", "/mcp/nothing", "/api/", "/api/orchestration/sessions/a.b/", "/api/environments/../x")
 
 
 @pytest.mark.parametrize("path", NOWHERE)
