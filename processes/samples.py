@@ -17,7 +17,7 @@ from processes.keeping import LimitKeeper
 from processes.models import Node, Process
 from processes.states import ProcessState
 
-_ALL_EVERY_S = 2.0  # those without limits are looked at less often
+_ALL_EVERY_S = 5.0  # those without limits are looked at less often: what they used is counted all the same
 _ROLL_UP_S = 60.0
 _FORGET_S = 600.0
 _STEADY = timedelta(seconds=30)
