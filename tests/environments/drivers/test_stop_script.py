@@ -65,6 +65,18 @@ def test_stop_without_a_name_stops_whatever_runs(demo: Checkout) -> None:
     assert demo.run("stop.sh") == "No stage is running.\n"
 
 
+def test_stop_of_one_that_has_died_is_noted_once(demo: Checkout) -> None:
+    """GAIA may be about to start it again, and reads there that nobody wants it."""
+    paths = stage_paths(demo.path, "dev")
+    demo.run("stop.sh", "dev")
+    assert not paths.journal.exists(), "it was never launched"
+    paths.journal.write_text("S one 4000001\nE one 1\nS two 4000002\nE two 1\n")
+    for _ in range(2):
+        assert demo.run("stop.sh", "dev") == "Stage dev is not running.\n"
+    assert [record.stop_asked for record in demo.records()] == [False, True]
+    assert paths.journal.read_text().count("T ") == 1
+
+
 def test_stop_never_signals_a_stranger_who_got_the_pid(demo: Checkout) -> None:
     stranger = subprocess.Popen(["sleep", "300"], start_new_session=True)
     try:
