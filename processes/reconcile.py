@@ -45,6 +45,7 @@ Write = Callable[[], Any]
 _UNCLEAR_S = 2.0  # a shim shows its token once it has been executed, some microseconds after the fork
 _OPERATIONS_EVERY_S = 2.0
 _LONGEST_DELAY_S = 60.0
+_NEXT_LOOK_S = 0.5
 _NO_DATABASE = (OperationalError, InterfaceError)  # what it does not take from a keeper, it would not take from us
 _UNKNOWN_END = (None, ExitSource.UNKNOWN)
 
@@ -287,7 +288,16 @@ class ProcessReconciler:
     def _run_stops(self) -> None:
         if self._stops.pending and not self._stops_run:
             self._stops_run = True
-            self._aside(self._stops.run, self._some_stopped)
+            self._aside(self._carry_out_stops, self._some_stopped)
+
+    def _carry_out_stops(self) -> list[tuple[int, stop.StopReport | Exception]]:
+        """In another thread. No descriptor left, no memory: all of them wait a little and go on."""
+        try:
+            return self._stops.run()
+        except Exception as error:
+            logger.error("stops: %s: %s", type(error).__name__, error, exc_info=not isinstance(error, FORESEEN))
+            time.sleep(_NEXT_LOOK_S)
+            return []
 
     def _some_stopped(self, reports: Sequence[tuple[int, stop.StopReport | Exception]]) -> None:
         self._stops_run = False

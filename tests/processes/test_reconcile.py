@@ -17,6 +17,7 @@ from common.locks import lock_held
 from events.models import Event
 from processes.actions import processes as actions
 from processes.actions.stopping import stop_process
+from processes.drivers import stops
 from processes.drivers.liveness import boot_id
 from processes.drivers.liveness import identify as identify_pid
 from processes.models import Node, Process
@@ -279,3 +280,23 @@ def test_journals_of_past_days_go_when_nobody_needs_them(node: Node, request_sh:
     assert used.exists()
     assert journal_of_today() != Path(today.journal)
     assert Path(today.journal).exists()
+
+
+def test_a_stop_that_finds_no_descriptor_goes_on(
+    turn: Turn, request_sh: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    process = request_sh("exec sleep 100")
+    turn.tick()
+    real, errors = stops.Census, [OSError(24, "Too many open files")]
+
+    def sometimes(since: int = 0) -> stops.Census:
+        if errors:
+            raise errors.pop()
+        return real(since)
+
+    monkeypatch.setattr(stops, "Census", sometimes)
+    actions.request_stop(process)
+    turn.tick()
+    process.refresh_from_db()
+    assert process.state == ProcessState.EXITED
+    assert [record.message for record in caplog.records] == ["stops: OSError: [Errno 24] Too many open files"]
