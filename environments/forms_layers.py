@@ -8,6 +8,7 @@ from typing import Any
 from django import forms
 
 from common.errors import InvalidInput
+from environments.actions.layers import shown_value
 from environments.models import Layer
 from environments.states import Engine, McpSet, Need
 
@@ -47,6 +48,7 @@ class LayerForm(forms.Form):
     def __init__(self, data: Any, *, layer: Layer | None = None) -> None:
         super().__init__(data, initial=_initial(layer) if layer else None)
         self.label_suffix = ""
+        self.before = dict(layer.variables) if layer else {}
         if layer is not None:
             del self.fields["name"]
             if layer.postgresql_url:
@@ -65,10 +67,15 @@ class LayerForm(forms.Form):
             "mcp_servers": given["mcp_servers"].split(),
             "services": given["services"].split(),
             "needs": given["needs"],
-            "variables": _variables(given["variables"]),
+            "variables": {name: self._meant(name, text) for name, text in _variables(given["variables"]).items()},
             "production": given["production"],
         }
         return {**found, "postgresql_url": given["postgresql_url"]} if given["postgresql_url"] else found
+
+    def _meant(self, name: str, text: str) -> str:
+        """A secret that was left as it was shown stays what it is."""
+        before = str(self.before.get(name, ""))
+        return before if before and text == shown_value(name, before) else text
 
 
 def _initial(layer: Layer) -> dict[str, Any]:
@@ -80,7 +87,7 @@ def _initial(layer: Layer) -> dict[str, Any]:
         "mcp_servers": " ".join(layer.mcp_servers),
         "services": " ".join(layer.services),
         "needs": layer.needs,
-        "variables": "\n".join(f"{name}={value}" for name, value in layer.variables.items()),
+        "variables": "\n".join(f"{name}={shown_value(name, str(text))}" for name, text in layer.variables.items()),
         "production": layer.production,
     }
 

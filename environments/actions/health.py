@@ -29,7 +29,7 @@ from environments.findings import Finding, not_known, well
 from environments.health_overview import newest_health, sizes_a_day_ago
 from environments.models import Backup, Environment, Health, Stage
 from environments.overview import processes_of, stage_state
-from environments.states import ENVIRONMENT_ACTIVE, ENVIRONMENT_BUSY, BackupState, EnvironmentState, Verdict
+from environments.states import ENVIRONMENT_ACTIVE, ENVIRONMENT_BUSY, BackupState, EnvironmentState, Need, Verdict
 from events import log
 from processes.actions.harvest import is_alive
 from processes.drivers import ports
@@ -89,7 +89,7 @@ def live() -> list[Environment]:
 
 def fresh(environments: Iterable[Environment] | None) -> list[Environment]:
     """The rows as they are now, with projects and stages: whoever asks may hold old ones. Two queries."""
-    rows = Environment.objects.select_related("project").prefetch_related("stages")
+    rows = Environment.objects.select_related("project", "layer").prefetch_related("stages")
     if environments is None:
         return list(rows.filter(state__in=ENVIRONMENT_ACTIVE))
     return list(rows.filter(pk__in=[each.pk for each in environments]))
@@ -246,7 +246,8 @@ def _backups_of(environment: Environment, newest: Mapping[str, datetime | None],
     never = [name for name, at in newest.items() if at is None]
     old = [name for name, at in newest.items() if at is not None and now - at > timedelta(days=days)]
     found = []
-    if never and now - environment.created_at > _YOUNG:
+    needed = Need.BACKUPS in environment.layer.needs
+    if never and (needed or now - environment.created_at > _YOUNG):
         found.append(_no_backup(environment, never, "never", "no verified backup"))
     if old:
         found.append(_no_backup(environment, old, "old", f"no verified backup of the last {days} days"))
@@ -259,7 +260,10 @@ def _no_backup(environment: Environment, stages: Sequence[str], fault: str, what
     has = "database has" if len(stages) == 1 else "databases have"
     told = f"{environment.directory}: the {', '.join(stages)} {has} {what}"
     meaning = "What is in there cannot be brought back when it is damaged."
-    return Finding("backups", Verdict.WARNING, told, meaning, f"gaia backup take {environment.directory}", fault)
+    needed = Need.BACKUPS in environment.layer.needs
+    verdict = Verdict.FAILED if needed else Verdict.WARNING
+    meaning += f" Layer {environment.layer.name} stands on backups." if needed else ""
+    return Finding("backups", verdict, told, meaning, f"gaia backup take {environment.directory}", fault)
 
 
 def prune() -> int:

@@ -11,7 +11,8 @@ from environments.actions.layer_servers import server_url, shared_services
 from environments.drivers import postgres
 from environments.drivers.checks_layer import LayerFacts
 from environments.models import Environment, Layer
-from environments.states import Engine
+from environments.states import Engine, Need
+from events.models import Destination
 from services.models import Service
 from services.states import Desired, ServiceKind, ServiceState
 
@@ -22,8 +23,11 @@ def facts_of(environments: Sequence[Environment]) -> dict[int, LayerFacts]:
     """What its layer wants of each environment, by id; their projects and stages are taken as they are."""
     layers = {layer.name: layer for layer in Layer.objects.all()}
     services = {service.name: service for service in Service.objects.exclude(kind=ServiceKind.STAGE)}
+    told = Destination.objects.filter(enabled=True).exists()
     servers = {name: _server(layers[name]) for name in {each.layer_name for each in environments}}
-    return {each.pk: _facts(each, layers[each.layer_name], layers, services, servers) for each in environments}
+    return {
+        each.pk: _facts(each, layers[each.layer_name], layers, services, servers, told=told) for each in environments
+    }
 
 
 def _server(layer: Layer) -> tuple[str, tuple[str, str]]:
@@ -42,6 +46,8 @@ def _facts(
     layers: dict[str, Layer],
     services: dict[str, Service],
     servers: dict[str, tuple[str, tuple[str, str]]],
+    *,
+    told: bool,
 ) -> LayerFacts:
     url, problem = servers[layer.name]
     wanted = layout(environment, sorted(environment.stages.all(), key=lambda stage: stage.port), layer, url)
@@ -59,6 +65,7 @@ def _facts(
         needed=needed,
         unknown=tuple(name for name in layer.services if name not in services),
         shared=shared_services(layer),
+        unwatched=Need.MONITORING in layer.needs and not told,
         production=tuple(postgres.check_url(other.postgresql_url) for other in others),
     )
 

@@ -58,7 +58,7 @@ def describe(layer: Layer, members: list[str] | None = None) -> dict[str, Any]:
     if members is None:
         live = Environment.objects.filter(layer=layer, state__in=ENVIRONMENT_ACTIVE).order_by("path")
         members = [environment.directory for environment in live]
-    shown = {name: MASK if _SECRET.search(name) else mask_url(str(text)) for name, text in layer.variables.items()}
+    shown = {name: shown_value(name, str(text)) for name, text in layer.variables.items()}
     return {
         "name": layer.name,
         "purpose": layer.purpose,
@@ -74,6 +74,11 @@ def describe(layer: Layer, members: list[str] | None = None) -> dict[str, Any]:
         "production": layer.production,
         "environments": members,
     }
+
+
+def shown_value(name: str, value: str) -> str:
+    """A variable's value as people may see it."""
+    return MASK if _SECRET.search(name) else mask_url(value)
 
 
 def add(name: str, changes: Mapping[str, Any]) -> Layer:

@@ -42,6 +42,7 @@ class LayerFacts:
         needed: registered services and MCP servers that should run, by name, with their state.
         unknown: services the layer names that are not registered.
         shared: URLs of what it needs besides, by variable.
+        unwatched: it is to be monitored, and nobody is told of anything.
         production: URLs of other layers' production servers with which nothing here may have to do.
     """
 
@@ -54,6 +55,7 @@ class LayerFacts:
     needed: Mapping[str, str] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
     shared: Mapping[str, str] = field(default_factory=dict)
+    unwatched: bool = False
     production: tuple[str, ...] = ()
 
 
@@ -171,6 +173,10 @@ def _check_running(facts: LayerFacts) -> Iterator[Finding]:
 
 
 def _check_shared(facts: LayerFacts) -> Iterator[Finding]:
+    if facts.unwatched:
+        what = f"layer {facts.name} is to be monitored, and nobody is told when something goes wrong"
+        fix = "gaia notify add operators operators@$(hostname -f)"
+        yield _drifted("unwatched", what, "A destination is a webhook or a mail address.", fix)
     for variable, url in facts.shared.items():
         parts = urlsplit(url)
         port = parts.port or _PORTS.get(parts.scheme, 80)

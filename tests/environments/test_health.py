@@ -295,7 +295,7 @@ def test_schedules(db: None, acting: str) -> None:
 
 def test_a_look_costs_the_same_queries_at_any_size(db: None, acting: str) -> None:
     few = rows(30)[:2]
-    assert queries(few) == queries(None) <= 14
+    assert queries(few) == queries(None) <= 15
 
 
 def queries(chosen: list[Environment] | None) -> int:

@@ -524,9 +524,17 @@ def test_a_shared_service_that_does_not_answer(
     assert "hush" not in json.dumps(found)
 
 
+def test_what_a_layer_needs_is_looked_for(place: Place, shop: Environment) -> None:
+    layers.change(find_layer("local"), {"needs": ["backups", "monitoring"]})
+    found = {finding.key: finding for finding in health.check_environment(place.environment(1))}
+    assert found["layer.unwatched"].verdict == "warning"
+    assert found["backups.never"].verdict == "failed"
+    assert "Layer local stands on backups." in found["backups.never"].meaning
+
+
 def test_many_environments_are_looked_at_with_as_many_queries(place: Place, django_assert_max_num_queries: Any) -> None:
     place.set_up(2)
-    with django_assert_max_num_queries(14):
+    with django_assert_max_num_queries(15):
         assert len(health.drift()) == 2
 
 

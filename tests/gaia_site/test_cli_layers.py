@@ -261,6 +261,13 @@ def test_pages_of_layers(pages: Client, shop: Place) -> None:
     pages.post(f"/admin/environments/layer/{layer.pk}/edit/", {**fields, "purpose": "<script>alert(1)</script>"})
     assert "<script>alert(1)" not in pages.get(made.url).content.decode()
 
+    Layer.objects.filter(pk=layer.pk).update(variables={"API_TOKEN": "hush-hush"})
+    edit = f"/admin/environments/layer/{layer.pk}/edit/"
+    shown = pages.get(edit).content.decode()
+    assert ("API_TOKEN=***" in shown, "hush-hush" in shown) == (True, False)
+    pages.post(edit, {**fields, "variables": "API_TOKEN=***\r\nA=b"})
+    assert Layer.objects.get(pk=layer.pk).variables == {"API_TOKEN": "hush-hush", "A": "b"}
+
     environment = Environment.objects.get()
     where = f"/admin/environments/layer/set/{environment.pk}/"
     assert "Show the plan" in pages.get(where).content.decode()
