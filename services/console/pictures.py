@@ -86,7 +86,8 @@ def _strip(periods: list[Mapping[str, Any]], begin: datetime, end: datetime) -> 
     failures = sum(not period["ok"] for period in periods)
     if not failures:
         return Strip(pieces, "always well")
-    share = f"{math.floor(1000 * good / known) / 10:.1f} % well, " if known else ""  # never 100 % with a failure
+    # a failure may have lasted for a moment only: it is never 100 % all the same
+    share = f"{min(99.9, math.floor(1000 * good / known) / 10):.1f} % well, " if known else ""
     return Strip(pieces, f"{share}{failures} {'failure' if failures == 1 else 'failures'}")
 
 
