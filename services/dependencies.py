@@ -86,12 +86,20 @@ class Gates:
         """All of a service's gates, in the order they were written."""
         return self.of_many([service])[service.pk]
 
-    def of_many(self, services: Iterable[Service]) -> dict[int, list[Gate]]:
-        """By id of the service, in three queries at most."""
+    def of_many(
+        self, services: Iterable[Service], newest: Mapping[str, Process] | None = None
+    ) -> dict[int, list[Gate]]:
+        """By id of the service, in three queries at most.
+
+        Args:
+            newest: newest starts that are known already, by owner.
+        """
         gates: dict[int, list[Gate]] = {service.pk: [] for service in services}
         edges = list(Dependency.objects.filter(service__in=list(gates)).select_related("on").order_by("id"))
-        asked = [edge.on.owner for edge in edges if _needs_process(edge)]
-        processes = Process.objects.newest_by_owner(asked) if asked else {}
+        processes = dict(newest or {})
+        asked = {edge.on.owner for edge in edges if _needs_process(edge)} - processes.keys()
+        if asked:
+            processes |= Process.objects.newest_by_owner(asked)
         for edge in edges:
             met = self._is_met(edge, processes.get(edge.on.owner))
             gates[edge.service_id].append(Gate(edge.on, edge.condition, edge.pattern, met))
@@ -101,10 +109,7 @@ class Gates:
         """What a service has to wait for, in words; "" when it may start."""
         if self._gateless.get(service.pk) == service.revision:
             return ""  # most have none, and a start after a crash waits for the answer
-        gates = self.of(service)
-        if not gates:
-            self._gateless[service.pk] = service.revision
-        return closed(gates)
+        return closed(self.of(service))
 
     def _is_met(self, edge: Dependency, process: Process | None) -> bool:
         state = edge.on.state

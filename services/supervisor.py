@@ -88,7 +88,8 @@ class Supervisor:
         service = self._service_of(process)
         if service is None or service.state not in SERVICE_UP:
             return None
-        death = look_back(service, process)
+        asked = process.stop_requested_at is not None and process.cause in ("", StopCause.ASKED)
+        death = Death() if asked else look_back(service, process)  # of what was asked for nobody wants to know why
 
         def end() -> Process | None:
             if process.active:  # somebody else has written its end down

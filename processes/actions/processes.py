@@ -23,7 +23,7 @@ from events import log
 from events.models import Event, Level
 from processes.limits import Limits, does, figure, kept_by
 from processes.models import Node, Process
-from processes.states import EnvironmentBase, ExitSource, Origin, ProcessState, StopCause
+from processes.states import PROCESS_TRANSITIONS, EnvironmentBase, ExitSource, Origin, ProcessState, StopCause
 
 _NUMBERING_TRIES = 5
 _SIGNAL_BASE = 128  # the shell's code for "killed by signal n" is 128 + n
@@ -224,6 +224,21 @@ def record_stopping(process: Process) -> bool:
         kind="process.stopping",
         message=f"{_subject(process)} is being stopped",
     )
+
+
+def record_stopping_many(processes: Iterable[Process]) -> None:
+    """`record_stopping` of many, in as many statements for fifty as for one."""
+    known = {process.pk: process for process in processes}
+    before = [state for state, following in PROCESS_TRANSITIONS.items() if ProcessState.STOPPING in following]
+    with log.atomic():
+        running = Process.objects.select_for_update().filter(pk__in=known, state__in=before)
+        keys = list(running.order_by("pk").values_list("pk", flat=True))
+        Process.objects.filter(pk__in=keys).update(state=ProcessState.STOPPING, env={})
+        for process in [known[pk] for pk in keys]:
+            message = f"{_subject(process)} is being stopped"
+            log.emit("process.stopping", subject=process.owner, message=message, attempt=process.attempt)
+    for pk in keys:
+        known[pk].state, known[pk].env = ProcessState.STOPPING, {}
 
 
 def record_exit(

@@ -11,7 +11,6 @@ from contextlib import suppress
 from functools import partial
 
 from common.errors import GaiaError, Unavailable
-from events import log
 from events.models import Level
 from processes.actions import harvest
 from processes.actions import processes as actions
@@ -40,9 +39,7 @@ def stop_process(process: Process) -> None:
 
 def begin(*processes: Process) -> None:
     """Say that they are being stopped, in one transaction."""
-    with log.atomic():
-        for process in processes:
-            actions.record_stopping(process)
+    actions.record_stopping_many(processes)
 
 
 def end(process: Process) -> StopReport:

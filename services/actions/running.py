@@ -11,11 +11,12 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import Q
+from django.utils import timezone
 
 from common.errors import Conflict, InvalidInput, NotFound
 from events import log
 from processes.actions import stopping
-from processes.actions.processes import request_stop
+from processes.actions.processes import request_stop, request_stop_many
 from processes.models import Process
 from services.actions.recording import begin, hold, move
 from services.dependencies import Gates, in_start_order
@@ -23,6 +24,7 @@ from services.models import Service
 from services.states import SERVICE_UP, Desired, ServiceState
 
 _TRIES = 20
+_RUNS = (ServiceState.STARTING, ServiceState.RUNNING, ServiceState.UNREADY)
 
 
 def find_service(name_or_id: str | int) -> Service:
@@ -80,7 +82,8 @@ def stop_all(services: Iterable[Service], *, graceful: bool = True) -> list[Serv
     """Stop several, in one transaction."""
     ordered = list(reversed(in_start_order(services)))
     with log.atomic():
-        return [stop(service, graceful=graceful) for service in ordered]
+        stopped = _stop_running(ordered) if graceful else set()
+        return [service if service.pk in stopped else stop(service, graceful=graceful) for service in ordered]
 
 
 def restart_all(services: Iterable[Service], *, graceful: bool = True) -> list[Service]:
@@ -168,6 +171,24 @@ def _stop(service: Service, *, graceful: bool) -> bool:
             return False
         _end([live], graceful)
     return True
+
+
+def _stop_running(services: Sequence[Service]) -> set[int]:
+    """Stop those that just run, in as many statements for fifty as for one. Returns: their ids; the others are left."""
+    known = {service.pk: service for service in services}
+    running = list(Service.objects.select_for_update().filter(pk__in=known, state__in=_RUNS).order_by("pk"))
+    processes = Process.objects.active().filter(owner__in=[each.owner for each in running])
+    live = {(each.node_id, each.owner): each for each in processes}
+    chosen = [each for each in running if (each.node_id, each.owner) in live]
+    changes: dict[str, Any] = {"state": ServiceState.STOPPING, "state_since": timezone.now(), "desired": Desired.DOWN}
+    changes |= {"ready_at": None, "problem": ""}
+    Service.objects.filter(pk__in=[each.pk for each in chosen]).update(**changes)
+    for each in chosen:
+        log.emit("service.stop_requested", subject=each.key, message=f"Stop of {each.called} was asked for")
+        for name, value in changes.items():
+            setattr(known[each.pk], name, value)
+    request_stop_many([live[each.node_id, each.owner] for each in chosen])
+    return {each.pk for each in chosen}
 
 
 def _move_down(service: Service) -> bool:
