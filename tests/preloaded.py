@@ -49,3 +49,5 @@ MODULES = (
     urllib.request, uvicorn.main, uvicorn.protocols.http.auto, uvicorn.protocols.websockets.auto, whitenoise.base,
     wsgiref.simple_server, yaml, zoneinfo,
 )  # fmt: skip
+
+pydantic.create_model("Any")  # the first looks through all that is installed for plugins: 50 ms
