@@ -381,7 +381,8 @@ class ProcessReconciler:
             adopted = sum(process.pk in self._watched or process.pk in self._busy for process in left)
             nodes.record_adoption(self._node, adopted=adopted, ended=len(left) - adopted)
         remove_old_journals()
-        cgroup.sweep(list(self.rows().values_list("token", flat=True)))
+        if cgroup.in_use():
+            cgroup.sweep(list(self.rows().values_list("token", flat=True)))
 
 
 def _keep(keep: Callable[[], Any]) -> None:

@@ -70,6 +70,11 @@ def use(cgroups: Cgroups | None) -> None:
     _in_use[:] = [cgroups] if cgroups is not None else []
 
 
+def in_use() -> bool:
+    """Whether this process starts anything in a group of its own."""
+    return bool(_in_use)
+
+
 def made_for(token: str, limits: Limits) -> Path | None:
     """A new group for a start; None where there are none, or it cannot be made."""
     for cgroups in _in_use:
