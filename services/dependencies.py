@@ -87,16 +87,16 @@ class Gates:
         return self.of_many([service])[service.pk]
 
     def of_many(
-        self, services: Iterable[Service], newest: Mapping[str, Process] | None = None
+        self, services: Iterable[Service], newest: Mapping[str, Process | None] | None = None
     ) -> dict[int, list[Gate]]:
         """By id of the service, in three queries at most.
 
         Args:
-            newest: newest starts that are known already, by owner.
+            newest: newest starts that are known already, by owner; None for an owner who has none.
         """
         gates: dict[int, list[Gate]] = {service.pk: [] for service in services}
         edges = list(Dependency.objects.filter(service__in=list(gates)).select_related("on").order_by("id"))
-        processes = dict(newest or {})
+        processes: dict[str, Process | None] = dict(newest or {})
         asked = {edge.on.owner for edge in edges if _needs_process(edge)} - processes.keys()
         if asked:
             processes |= Process.objects.newest_by_owner(asked)

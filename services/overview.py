@@ -56,14 +56,14 @@ def _look(services: Sequence[Service]) -> _Known:
     dependents: dict[int, list[str]] = {}
     for on, name in Dependency.objects.filter(on__in=keys).order_by("service__name").values_list("on", "service__name"):
         dependents.setdefault(on, []).append(name)
-    now = timezone.now()
+    processes = Process.objects.newest_by_owner(owners)
     return _Known(
-        processes=Process.objects.newest_by_owner(owners),
+        processes=processes,
         figures=latest(owners),
         periods=ProbePeriod.objects.newest(keys),
-        gates=Gates().of_many(services),
+        gates=Gates().of_many(services, {owner: processes.get(owner) for owner in owners}),
         dependents=dependents,
-        now=now,
+        now=timezone.now(),
     )
 
 
