@@ -94,7 +94,8 @@ class Supervisor:
         def end() -> Process | None:
             if process.active:  # somebody else has written its end down
                 return None
-            return self._ended(service, process, death, self._gates.closed(service))
+            stays_down = asked and service.desired == Desired.DOWN
+            return self._ended(service, process, death, "" if stays_down else self._gates.closed(service))
 
         return end
 
