@@ -36,6 +36,17 @@ def test_completion_knows_the_sessions_there_are(cli: CommandLine) -> None:
     assert completed(cli, "gaia", "session", "destroy", "pr_review1", "pr_review2") == ["pr_review2"]
 
 
+def test_completion_knows_the_services_there_are(cli: CommandLine) -> None:
+    """By name, and nothing else that has a name, such as their probes."""
+    probe = '"probes": [{"type": "exec", "command": "true", "name": "probe-x"}]'
+    made = cli("service", "register", "-", stdin=f'{{"name": "pr-api", "command": "true", {probe}}}')
+    assert made.code == 0, made
+    cli("service", "register", "--name", "pr-web", "--depends-on", "pr-api", "--", "true")
+    assert completed(cli, "gaia", "service", "show", "pr") == ["pr-api", "pr-web"]
+    assert completed(cli, "gaia", "service", "start", "pr-api", "pr-w") == ["pr-web"]
+    assert completed(cli, "gaia", "service", "logs", "--f") == ["--follow"]
+
+
 def test_completion_for_zsh_is_the_same_behind_its_bridge(bare: CommandLine) -> None:
     bash, zsh = bare("completion", "bash").out, bare("completion", "zsh").out
     assert zsh.endswith(bash)
