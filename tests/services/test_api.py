@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from events.models import Event
@@ -305,3 +307,18 @@ def test_export_and_import(api: APIClient) -> None:
     assert "b: command" in problem(api.post(f"{SERVICES}import/", wrong), 400)["title"]
     assert not Service.objects.filter(name="a").exists()
     problem(api.post(f"{SERVICES}import/?dry_run=perhaps", exported), 400)
+
+
+def test_a_request_that_was_interrupted(api: APIClient, registered: Callable[..., Service]) -> None:
+    registered("api")
+    again = {"HTTP_IDEMPOTENCY_KEY": "one"}
+    assert api.post(f"{SERVICES}api/start/", **again).status_code == 202
+    ServiceRequest.objects.update(done=False)
+    assert "is being done" in problem(api.post(f"{SERVICES}api/start/", **again), 409)["title"]
+    ServiceRequest.objects.update(created_at=timezone.now() - timedelta(minutes=3))
+    assert api.post(f"{SERVICES}api/start/", **again).status_code == 202
+    assert ServiceRequest.objects.get().done
+    assert Event.objects.filter(subject="service/api", kind="service.start_requested").count() == 1
+    ServiceRequest.objects.update(created_at=timezone.now() - timedelta(days=2))
+    api.post(f"{SERVICES}api/stop/", HTTP_IDEMPOTENCY_KEY="two")
+    assert list(ServiceRequest.objects.values_list("key", flat=True)) == ["two"], "they are kept for a day"
