@@ -58,7 +58,7 @@ def test_the_picture_costs_the_same_at_any_size(
     api: APIClient, acting: str, django_assert_num_queries: Any, environments: int, sessions: int
 ) -> None:
     furnish(environments, sessions)
-    with django_assert_num_queries(6):  # token and person, environments, stages, processes, sessions
+    with django_assert_num_queries(7):  # token and person, environments, stages, processes, services, sessions
         answer = api.get("/api/multi-env/status").json()
     assert answer["totals"] == {"environments": environments, "stages": 3 * environments, "sessions": sessions}
     assert len(answer["directories"]) == environments
