@@ -6,6 +6,7 @@ A database belongs to whoever's mark its comment bears, so that two GAIAs on one
 from __future__ import annotations
 
 import ipaddress
+import shlex
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -14,7 +15,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 import psycopg
 from psycopg import sql
 
-from common.errors import Conflict, GaiaError, InvalidInput, NotFound, Refused
+from common.errors import Conflict, GaiaError, InvalidInput, NotFound, Refused, Unavailable
 from common.redaction import mask_url
 from environments.drivers.backup_postgres import Server
 
@@ -22,6 +23,7 @@ LONGEST_NAME = 63
 """Characters of a PostgreSQL name; the server would cut what is longer."""
 _MAINTENANCE = "postgres"
 _TELLING = 8  # characters of a password that nobody has by chance
+_ANSWER_S = 3  # a look at the health of environments ends each check after ten
 _SCHEMES = {"postgres", "postgresql"}
 
 
@@ -149,16 +151,23 @@ def _is_empty(server: Server, name: str) -> bool:
 
 
 def check_database(url: str) -> None:
-    """Raise NotFound when there is no such database on the server, Unavailable when the server does not answer."""
+    """Raise NotFound when there is no such database on the server, Unavailable when that does not answer in time."""
     server = server_of(url)
+    maintenance = server if server.name == _MAINTENANCE else replace(server, name=_MAINTENANCE)
     try:
-        with server.connected():
-            return
-    except GaiaError:
-        with replace(server, name=_MAINTENANCE).connected() as connection:
-            if not _exists(connection, server.name):
-                raise NotFound(f"there is no database {server.name}", name=server.name) from None
-        raise
+        with psycopg.connect(
+            maintenance.conninfo(), password=server.password or None, autocommit=True, connect_timeout=_ANSWER_S
+        ) as connection:
+            there = _exists(connection, server.name)
+    except psycopg.OperationalError as error:
+        said = mask_url(str(error).strip().splitlines()[-1]) if str(error).strip() else "no answer"
+        raise Unavailable(
+            f"the PostgreSQL server at {server.host or 'its socket'} does not answer: {said}",
+            meaning="Stages there cannot reach their data.",
+            fix=shlex.join(["pg_isready", "--host", server.host or "localhost", "--port", server.port or "5432"]),
+        ) from error
+    if not there:
+        raise NotFound(f"there is no database {server.name}", name=server.name)
 
 
 def may_read_as(url: str, other: str) -> bool:
