@@ -30,7 +30,7 @@ def loops(node: Node) -> list[Loop]:
         Loop("sessions of others", 1.5, Lookout().look),
         Loop("stages", 1.0, lambda: environments.look_at_stages(node)),
         Loop("git", 5.0, environments.look_at_git),
-        Loop("probes", 1.0, prober(node).turn, on_change=True),
+        Loop("probes", 2.0, prober(node).turn, on_change=True),
         Loop("samples", 1.0, Sampler(node).turn),
         Loop("logs", 2.0, Rotation(node).turn),
         Loop("disk", 2.0, DiskWatch(node).turn),
