@@ -67,7 +67,7 @@ def test_the_picture_costs_the_same_at_any_size(
     assert [len(group["sessions"]) for group in answer["pr_groups"]] == [3, 4, 3]
     with django_assert_num_queries(3):
         api.get("/api/orchestration/sessions/groups/")
-    with django_assert_num_queries(9):  # and environments again with their health
+    with django_assert_num_queries(10):  # and environments again with their health
         api.get("/api/multi-env/health")
 
 
