@@ -75,7 +75,7 @@ def pytest_xdist_setupnodes() -> None:
 
 # Whole command lines, set-ups and daemons: begun last, they would keep one worker busy while the others are done.
 _LONG = (
-    "gaia_site/test_up_down", "gaia_site/test_cli", "gaia_site/test_manage", "environments/test_",
+    "chaos/test_kill", "gaia_site/test_up_down", "gaia_site/test_cli", "gaia_site/test_manage", "environments/test_",
     "processes/test_daemon", "processes/test_operations", "services/test_daemon", "sessions/test_look",
     "sessions/test_start", "events/test_",
 )  # fmt: skip
