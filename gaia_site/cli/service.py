@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.errors import InvalidInput, NotFound, Unavailable
+from common.errors import Unavailable
 from gaia_site.cli import service_pictures as pictures
 from gaia_site.cli.ground import called_from, confirm, ready, say
 from gaia_site.cli.pictures import icon, wrapped
+from gaia_site.cli.service_definition import read_json, spec_of
 
 if TYPE_CHECKING:
     from services.models import Service
-    from services.spec import ServiceSpec
 
 _SPANS = {"1h": 3600, "24h": 86_400, "7d": 604_800}
 
@@ -86,7 +85,7 @@ def register(arguments: Namespace) -> int:
 
     if arguments.start:
         _need_daemon(unless=arguments.no_wait)
-    spec = _spec(arguments)
+    spec = spec_of(arguments)
     known = _known(spec.name) if arguments.replace else None
     service = definitions.redefine(known, spec) if known else definitions.register(spec)
     if not arguments.json:
@@ -105,88 +104,6 @@ def _known(name: str) -> Service | None:
     from services.models import Service
 
     return Service.objects.filter(name=name).first()
-
-
-def _spec(arguments: Namespace) -> ServiceSpec:
-    """The definition in a file, or made of options. Raises: InvalidInput."""
-    from services.spec import parse_spec
-
-    if arguments.name is None:
-        if len(arguments.file) != 1:
-            raise InvalidInput(
-                "it was not said what to register",
-                meaning="Nothing was done.",
-                fix="Name a JSON file, - for standard input, or say --name NAME -- COMMAND.",
-            )
-        return parse_spec(_read_json(arguments.file[0]))
-    if not arguments.file:
-        raise InvalidInput("there is no command", fix=f"Say it behind --: --name {arguments.name} -- COMMAND.")
-    given: dict[str, Any] = {
-        "name": arguments.name,
-        "command": arguments.file,
-        "cwd": str(called_from() / Path(arguments.cwd).expanduser()),
-        "env": _variables(arguments.env, "--env"),
-        "secrets": _secrets(arguments.secret),
-        "depends_on": arguments.depends_on,
-        **({"port": arguments.port} if arguments.port else {}),
-        **({"restart": arguments.restart} if arguments.restart else {}),
-        **({"limits": {"memory": arguments.memory}} if arguments.memory else {}),
-    }
-    if arguments.health:
-        given["health_check"] = _health_check(arguments.health)
-    return parse_spec(given)
-
-
-def _health_check(text: str) -> dict[str, str]:
-    """`http://…` or `/path` asks by HTTP; `tcp`, or `HOST:PORT`, connects."""
-    if text.startswith(("http://", "https://", "/")):
-        return {"type": "http", "endpoint": text}
-    return {"type": "tcp"} if text == "tcp" else {"type": "tcp", "endpoint": text}
-
-
-def _variables(pairs: Iterable[str], option: str) -> dict[str, str]:
-    found = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise InvalidInput(f"{option} {name!r} has no value", fix=f"Write it like {option} NAME=VALUE.")
-        found[name] = value
-    return found
-
-
-def _secrets(names: Iterable[str]) -> dict[str, str]:
-    """Read one line of standard input each: on a command line every user of the machine could see them."""
-    found = {}
-    for name in names:
-        if "=" in name:
-            raise InvalidInput(
-                "a secret's value does not belong on a command line",
-                meaning="Every user of this machine could see it there, and the shell's history keeps it.",
-                fix=f"Say --secret {name.partition('=')[0]}, and its value on standard input.",
-            )
-        if sys.stdin.isatty():
-            import getpass
-
-            found[name] = getpass.getpass(f"{name}: ")
-        else:
-            found[name] = sys.stdin.readline().rstrip("\n")
-        if not found[name]:
-            raise InvalidInput(f"there is no value for {name}", fix="One line of standard input for each --secret.")
-    return found
-
-
-def _read_json(file: str) -> Any:
-    from services.console.forms import load
-
-    if file == "-":
-        return load(sys.stdin.read())
-    path = called_from() / Path(file).expanduser()
-    try:
-        return load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise NotFound(f"there is no file {path}", fix="Name a JSON file, or - for standard input.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path} cannot be read: {error}", fix="Name a text file with JSON.") from error
 
 
 def unregister(arguments: Namespace) -> int:
@@ -361,7 +278,7 @@ def import_(arguments: Namespace) -> int:
     ready()
     from services.actions.registry import import_definitions
 
-    done = import_definitions(_read_json(arguments.file), dry_run=arguments.dry_run).as_dict()
+    done = import_definitions(read_json(arguments.file), dry_run=arguments.dry_run).as_dict()
     if arguments.json:
         _print(done)
         return 0
