@@ -25,7 +25,9 @@ def running_server() -> Iterator[str]:
     assert server.stdin is not None
     assert server.stdout is not None
     try:
-        yield server.stdout.readline().strip()
+        url = server.stdout.readline().strip()
+        assert url, "PostgreSQL's server programs are needed: apt-get install postgresql"
+        yield url
     finally:
         server.stdin.close()  # which ends it, and removes its files
         server.wait()
