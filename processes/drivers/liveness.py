@@ -6,17 +6,30 @@ A zombie has ended and is dead here.
 
 from __future__ import annotations
 
+import enum
 import functools
+import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from processes.drivers.shim import TOKEN_VARIABLE
 from processes.drivers.table import Row, table
 
 _LISTINGS = 5  # at most: a machine that forks all the time must not keep us for ever
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PREFIX = TOKEN_VARIABLE.encode() + b"="
 _LOOKS_LIKE_ENVIRON = re.compile(rb"[A-Za-z_][A-Za-z0-9_]*=")
+
+
+class _Unread(enum.Enum):
+    """An environment that nobody has asked for yet."""
+
+    UNREAD = enum.auto()
+
+
+_UNREAD = _Unread.UNREAD
+_Tokens = frozenset[bytes] | None | _Unread
 
 
 @dataclass(frozen=True)
@@ -91,8 +104,9 @@ class Census:
     """
 
     def __init__(self, since: int = 0) -> None:
-        self._rows = {row.pid: row for row in _rows(since) if not row.dead}
-        self._tokens = {pid: tokens_of(pid) for pid in self._rows}
+        found = _look(since)
+        self._rows = {row.pid: row for row, _ in found}
+        self._tokens = {row.pid: tokens for row, tokens in found}
         self._bearers: dict[bytes, list[int]] = {}
         self._sessions: dict[int, list[int]] = {}
         self._children: dict[int, list[int]] = {}
@@ -111,7 +125,13 @@ class Census:
         foreign = any(tokens is not None and mark not in tokens for tokens in map(self._tokens.__getitem__, session))
         if not mine.isdisjoint(session) or not foreign:
             mine.update(pid for pid in session if not self._is_others(pid, mark))
-        return [self._rows[pid] for pid in sorted(self._with_descendants(mine, mark, since))]
+        found = sorted(self._with_descendants(mine, mark, since))
+        rows = [table().row(pid) for pid in found]  # as they are now: what was remembered may have changed, or ended
+        return [
+            row
+            for pid, row in zip(found, rows, strict=True)
+            if row is not None and not row.dead and row.start_ticks == self._rows[pid].start_ticks
+        ]
 
     def _is_others(self, pid: int, mark: bytes) -> bool:
         tokens = self._tokens[pid]
@@ -121,8 +141,10 @@ class Census:
         known = set(mine)
         queue = list(mine)
         while queue:
-            for child in self._children.get(queue.pop(), ()):
-                if child not in known and self._rows[child].start_ticks >= since and not self._is_others(child, mark):
+            parent = queue.pop()
+            born = max(since, self._rows[parent].start_ticks)  # no child of whoever had the number before
+            for child in self._children.get(parent, ()):
+                if child not in known and self._rows[child].start_ticks >= born and not self._is_others(child, mark):
                     known.add(child)
                     queue.append(child)
         return known
@@ -137,12 +159,39 @@ def tokens_of(pid: int) -> frozenset[bytes] | None:
     return frozenset(named) if named or _LOOKS_LIKE_ENVIRON.match(environ) else None
 
 
-def _rows(since: int) -> Iterator[Row]:
-    """Those of the table. It is listed again for those who were forked while it was read, until nobody is new."""
+class _Memory:
+    """What the last look saw of processes that were settled then, by pid and the number of their directory in /proc.
+
+    The number is another one for the next process with that pid, and a listing tells it for nothing; so who is known is
+    not read again. Settled: a second old, so that what it was forked for has been executed and its environment is its
+    own. Its state, parent and session may be others by now: whoever is found is looked at once more.
+    """
+
+    rows: ClassVar[dict[tuple[int, int], tuple[Row, _Tokens]]] = {}
+
+
+def _look(since: int) -> list[tuple[Row, frozenset[bytes] | None]]:
+    """Who was started then or later, and is no zombie, with the attempts that he names.
+
+    The table is listed again for those who were forked while it was read, until nobody is new.
+    """
+    remembered, kept = _Memory.rows, dict[tuple[int, int], tuple[Row, _Tokens]]()
+    settled = table().now_ticks() - _TICKS_PER_S
+    found: list[tuple[Row, frozenset[bytes] | None]] = []
     seen: set[int] = set()
     for _ in range(_LISTINGS):
-        fresh = [pid for pid in table().pids() if pid not in seen]
+        fresh = [entry for entry in table().entries() if entry[0] not in seen]
         if not fresh:
-            return
-        seen.update(fresh)
-        yield from table().rows(fresh, since)
+            break
+        seen.update(pid for pid, _ in fresh)
+        for entry in fresh:
+            row, tokens = remembered.get(entry) or (table().row(entry[0]), _UNREAD)
+            if row is None or row.dead:
+                continue
+            if row.start_ticks >= since:
+                tokens = tokens_of(row.pid) if isinstance(tokens, _Unread) else tokens
+                found.append((row, tokens))
+            if entry[1] and row.start_ticks < settled:
+                kept[entry] = (row, tokens)
+    _Memory.rows = kept
+    return found

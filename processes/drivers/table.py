@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,8 +62,11 @@ class Table(Protocol):
     def pids(self) -> Iterator[int]:
         """Every pid; some may be gone by the time they are looked at."""
 
-    def rows(self, pids: Iterable[int], since: int) -> Iterator[Row]:
-        """The entries of those that were started then or later, in the order of the pids."""
+    def entries(self) -> Iterator[tuple[int, int]]:
+        """Every pid with a number that the next process with that pid has not; 0 where there is none to be had."""
+
+    def now_ticks(self) -> int:
+        """The time that a process started now would have as its start."""
 
     def environment(self, pid: int) -> bytes | None:
         """The environment a program was started with, NUL-separated; None when it cannot be read."""
@@ -114,15 +117,12 @@ class ProcTable:
     def pids(self) -> Iterator[int]:
         return (int(name) for name in os.listdir("/proc") if name.isdigit())
 
-    def rows(self, pids: Iterable[int], since: int) -> Iterator[Row]:
-        # Most are older: they cost a read and no more, for this is what stands between a crash and the next start.
-        for pid in pids:
-            text = _read(pid, "stat")
-            if text is None:
-                continue
-            fields = text[text.rfind(b")") + 2 :].split(None, _START + 1)
-            if len(fields) > _START and int(fields[_START]) >= since:
-                yield self._row(pid, fields)
+    def entries(self) -> Iterator[tuple[int, int]]:
+        with os.scandir("/proc") as found:
+            return iter([(int(entry.name), entry.inode()) for entry in found if entry.name.isdigit()])
+
+    def now_ticks(self) -> int:
+        return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS_PER_S)
 
     def environment(self, pid: int) -> bytes | None:
         return _read(pid, "environ")
@@ -179,9 +179,11 @@ class PsutilTable:
     def pids(self) -> Iterator[int]:
         return iter(psutil.pids())
 
-    def rows(self, pids: Iterable[int], since: int) -> Iterator[Row]:
-        found = (self.row(pid) for pid in pids)
-        return (row for row in found if row is not None and row.start_ticks >= since)
+    def entries(self) -> Iterator[tuple[int, int]]:
+        return ((pid, 0) for pid in psutil.pids())
+
+    def now_ticks(self) -> int:
+        return round(time.time() * 100)
 
     def environment(self, pid: int) -> bytes | None:
         try:
