@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 def sections() -> dict[str, str]:
     """docs/cli.md by its headings."""
     parts = re.split(r"^###? `gaia (.+)`$", (ROOT / "docs" / "cli.md").read_text(), flags=re.MULTILINE)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
+    texts = [re.split(r"^## ", text, maxsplit=1, flags=re.MULTILINE)[0] for text in parts[2::2]]
+    return dict(zip(parts[1::2], texts, strict=True))
 
 
 @pytest.mark.parametrize("verb", every_verb(), ids=" ".join)
