@@ -17,6 +17,7 @@ import pytest
 
 from processes.drivers import liveness
 from processes.drivers.liveness import Identity
+from processes.drivers.shim import TOKEN_VARIABLE
 from processes.drivers.table import ProcTable, PsutilTable
 from tests.processes.drivers.conftest import Place, Until
 
@@ -195,3 +196,16 @@ def test_a_stopped_process_is_alive(place: Place, until: Until) -> None:
 def test_identities_can_be_compared_and_kept() -> None:
     one = Identity(boot_id="b", pid=1, start_ticks=2)
     assert {one} == {Identity("b", 1, 2)}
+
+
+def test_who_was_seen_before_is_looked_at_again(monkeypatch: pytest.MonkeyPatch, place: Place, until: Until) -> None:
+    """A member is found by a look that need not read him, and not any more once he has ended, reaped or not."""
+    monkeypatch.setattr(liveness, "_TICKS_PER_S", -1_000_000)  # everybody is settled at once
+    token = place.token()
+    with sleeper(env={TOKEN_VARIABLE: token}) as process:
+        for _ in range(2):
+            assert [each.pid for each in liveness.members(0, token)] == [process.pid]
+        process.kill()
+        until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE)
+        assert liveness.members(0, token) == []
+    assert liveness.members(0, token) == []
