@@ -94,6 +94,7 @@ class Gates:
         Args:
             newest: newest starts that are known already, by owner; None for an owner who has none.
         """
+        services = list(services)
         gates: dict[int, list[Gate]] = {service.pk: [] for service in services}
         edges = list(Dependency.objects.filter(service__in=list(gates)).select_related("on").order_by("id"))
         processes: dict[str, Process | None] = dict(newest or {})
@@ -103,6 +104,7 @@ class Gates:
         for edge in edges:
             met = self._is_met(edge, processes.get(edge.on.owner))
             gates[edge.service_id].append(Gate(edge.on, edge.condition, edge.pattern, met))
+        self._gateless.update({service.pk: service.revision for service in services if not gates[service.pk]})
         return gates
 
     def closed(self, service: Service) -> str:
