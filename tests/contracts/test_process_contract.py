@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -291,6 +292,7 @@ def test_many_are_stopped_together(daemon: Daemon, request_sh: Any, until: Until
 
 def test_stop_spares_whoever_has_the_pid_now(daemon: Daemon, request_sh: Any, reach: Any) -> None:
     stranger = subprocess.Popen(["sleep", "100"], start_new_session=True)
+    time.sleep(0.03)  # begins are told in hundredths of a second, and nothing else tells these two apart
     try:
         process = reach(daemon, request_sh("exec sleep 100"), ProcessState.RUNNING)
         mine = identity_of(process)

@@ -609,7 +609,7 @@ def test_the_kinds_that_the_guide_names_are_emitted() -> None:
     named = set(re.findall(r"`([a-z_]+\.[a-z_]+)`", table))
     rooms = ("environments", "processes", "services", "sessions", "gaia_site")
     code = "".join(path.read_text() for room in rooms for path in (root / room).rglob("*.py"))
-    services = "".join((root / "services" / name).read_text() for name in ("ends.py", "supervisor.py"))
+    services = "".join((root / "services" / name).read_text() for name in ("ends.py", "actions/standing.py"))
     code += "".join(f'"service.{verb}"' for verb in re.findall(r'"([a-z_]+)"', services))  # `move` puts it before
     made = {"operation.failed"}  # its second half is the state
     assert len(named) > 8

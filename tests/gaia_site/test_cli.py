@@ -29,7 +29,7 @@ def test_alone_it_says_what_it_can_do(bare: CommandLine) -> None:
 
 def test_the_short_help_names_only_verbs_there_are(bare: CommandLine) -> None:
     known = {" ".join(verb) for verb in every_verb()} | {"VERB", "--help", "--group-status", "--multi-env-status"}
-    for found in re.findall(r"gaia ((?:session|env) [a-z]+|[\w-]+)", bare().out):
+    for found in re.findall(r"gaia ((?:session|env|service) [a-z]+|[\w-]+)", bare().out):
         assert found in known, found
 
 
