@@ -14,7 +14,7 @@ from rest_framework.viewsets import ViewSet
 
 from environments.actions import setup, stages
 from environments.overview import describe_all, describe_one, environments_overview, processes_of
-from processes.actions.logs import read_end
+from processes.actions.logs import read_end, shown
 from processes.api import IDEMPOTENCY_KEY, OperationSerializer
 from projects.actions import find
 from services.states import ServiceState
@@ -212,7 +212,7 @@ class EnvironmentViewSet(ViewSet):
     def log(self, request: Request, pk: str, stage: str) -> Response:
         """The last lines a stage wrote."""
         found = stages.find_stage(stages.find_environment(pk), stage)
-        return Response({"text": read_end(stages.log_file(found), _LOG_LINES)})
+        return Response({"text": shown(found.owner, read_end(stages.log_file(found), _LOG_LINES))})
 
 
 router = SimpleRouter()

@@ -18,7 +18,7 @@ from events.console.admin import ConsoleAdmin
 from events.console.filters import NeedsFilter, StateFilter, ValuesFilter
 from events.console.verbs import done
 from events.models import Event
-from processes.actions.logs import read_end
+from processes.actions.logs import read_end, shown
 from processes.actions.nodes import node_name
 from processes.actions.operations import request_cancel
 from processes.actions.ports import uses
@@ -257,7 +257,7 @@ class ProcessAdmin(ConsoleAdmin):
     def log_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """The last lines it wrote, as `{"text": …}`."""
         process = self.find(request, pk)
-        return JsonResponse({"text": read_end(trace(process, process.log), _LOG_LINES)})
+        return JsonResponse({"text": shown(process.owner, read_end(trace(process, process.log), _LOG_LINES))})
 
 
 @admin.register(PortLease)

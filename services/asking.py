@@ -68,7 +68,7 @@ def target_of(service: Service, process: Process | None) -> Target:
         log_offset=process.log_offset if process is not None else 0,
         started=service.state in (ServiceState.RUNNING, ServiceState.UNREADY),
         ready=service.state == ServiceState.RUNNING,
-        secrets=tuple(str(value) for value in service.secrets.values() if value is not None),
+        secrets=tuple(service.secret_values),
     )
 
 

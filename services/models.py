@@ -96,6 +96,11 @@ class Service(Stateful):
         """The same at the beginning of a sentence."""
         return self.called[:1].upper() + self.called[1:]
 
+    @property
+    def secret_values(self) -> list[str]:
+        """What nobody is shown of whatever it says."""
+        return [str(value) for value in self.secrets.values() if value is not None]
+
 
 class Dependency(models.Model):
     """A service starts only while something is true of another one."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import glob
 import re
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from common.redaction import mask_values
 from processes.drivers import logs
 from processes.drivers.logs import Moved
 from processes.models import Operation
@@ -16,6 +18,21 @@ _END_BYTES = 1 << 21
 _MOST = 2  # times the limit: what is compressed at a time, and
 _AT_LEAST = 20_000_000  # bytes, which take a fraction of a second
 _OF_OPERATION = re.compile(r"operation-(\d+)\.log(?:\..*)?")
+_secrets_of: list[Callable[[str], Iterable[str]]] = []
+
+
+def hide(secrets_of: Callable[[str], Iterable[str]]) -> None:
+    """Have values masked in what `shown` gives. Rooms above know them.
+
+    Args:
+        secrets_of: gives them by an owner's key.
+    """
+    _secrets_of.append(secrets_of)
+
+
+def shown(owner: str, text: str) -> str:
+    """What processes of an owner have written, as everybody may see it."""
+    return mask_values(text, [value for secrets_of in _secrets_of for value in secrets_of(owner)])
 
 
 def read_end(path: Path, lines: int) -> str:

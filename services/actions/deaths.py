@@ -65,6 +65,5 @@ def last_lines(service: Service, process: Process) -> list[str]:
         return []
     if begin > process.log_offset:  # in the middle of a line, and perhaps of a secret
         text = text.partition("\n")[2]
-    secrets = [str(value) for value in service.secrets.values() if value is not None]
-    lines = [plain(line)[:_LONGEST_LINE] for line in mask_values(text, secrets).split("\n")]
+    lines = [plain(line)[:_LONGEST_LINE] for line in mask_values(text, service.secret_values).split("\n")]
     return [line for line in lines if line.strip()][-_LINES:]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from django.utils import timezone
 
 from events.models import Event
 from gaia_site.console.attention import Attention
+from processes.models import Process
 from services.console.forms import text_of
 from services.console.pictures import SPARK_HEIGHT, spark, strips
 from services.models import Service
@@ -221,3 +223,14 @@ def test_how_a_probe_answered() -> None:
     assert [piece["ok"] for piece in pieces] == [True, True, False], "what is bad lies on top"
     assert (pieces[0]["x"], pieces[0]["width"]) == (0, 250)
     assert (pieces[2]["x"], pieces[2]["width"]) == (250, 4), "a moment is seen, too"
+
+
+def test_the_page_of_a_start_shows_no_secrets(console: Client, tmp_path: Path) -> None:  # noqa: F811
+    [service] = rows.services(1)
+    Service.objects.filter(pk=service.pk).update(secrets={"TOKEN": SECRET, "UNSET": None})
+    log = tmp_path / "api.log"
+    log.write_text(f"began with {SECRET}\n")
+    start = rows.ended(service.owner, 1)
+    Process.objects.filter(pk=start.pk).update(log=str(log), cwd=str(tmp_path))
+    answer = console.get(f"/admin/processes/process/{start.pk}/log/").json()
+    assert answer == {"text": "began with ***\n"}
