@@ -11,7 +11,7 @@ from processes.states import PROCESS_ACTIVE, ProcessState
 from services import backoff
 from services.models import Service
 from services.states import SERVICE_DOWN, SERVICE_UP, Desired, ServiceState
-from services.verdict import Health
+from services.verdict import NO_PROBES, Health
 
 WAITING = (ServiceState.HELD, ServiceState.BACKOFF, ServiceState.CRASH_LOOP, ServiceState.STOPPED)
 """States in which a service that is wanted will be started."""
@@ -64,7 +64,7 @@ class Glance(NamedTuple):
             return False
         if self.state == ServiceState.STARTING or self._may_be_steady(now):
             return True
-        return bool(self.probes) and self._differs(health(self.pk, live.pk))
+        return self._differs(health(self.pk, live.pk) if self.probes else NO_PROBES)
 
     def _differs(self, health: Health) -> bool:
         if health.live is False:

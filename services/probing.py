@@ -20,7 +20,7 @@ from contextlib import suppress
 from django.db import DatabaseError, InterfaceError, close_old_connections, connections
 from django.utils import timezone
 
-from common.redaction import mask_values
+from common.redaction import mask_cut, mask_values
 from processes.models import Node, Process
 from processes.states import ProcessState
 from services.actions.health import Finding, record
@@ -168,6 +168,10 @@ class Prober:
         watch = _Watch(target, self._kinds, self._clock, self._uniform, self._told(key))
         self._watches[key] = watch
         watch.start()
+        if (
+            not watch.tasks
+        ):  # it has started up, or its line was found: nobody is asked, so nothing would be told
+            self._health[key[:2]] = watch.health
 
     def _let_go(self, key: Key) -> None:
         watch = self._watches.pop(key, None)
@@ -297,6 +301,11 @@ class _Watch:
         for task in self.tasks:
             task.cancel()
 
+    @property
+    def health(self) -> Health:
+        """The verdict, as far as it is known."""
+        return verdict(self._courses, started=self._started)
+
     def _begin(self, asked: Sequence[Probe]) -> None:
         now = self._clock()
         groups: dict[str, list[Course]] = {}
@@ -351,12 +360,12 @@ class _Watch:
             if all(each.passed for each in startup):
                 self._started = True
                 self._begin([each for each in self._target.probes if each.purpose != ProbePurpose.STARTUP])
-        health = verdict(self._courses, started=self._started)
+        health = self.health
         for course in courses:
             self._tell(course.probe, result, health)
 
     def _masked(self, result: Result) -> Result:
-        answer = short(mask_values(result.answer, self._target.secrets))
+        answer = short(mask_cut(mask_values(result.answer, self._target.secrets), self._target.secrets))
         return Result(result.ok, answer, result.took_ms, result.facts)
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from common.redaction import mask_url, mask_values
+from common.redaction import mask_cut, mask_url, mask_values
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,19 @@ def test_passwords_in_addresses_are_masked(text: str, masked: str) -> None:
 )
 def test_values_are_masked(text: str, values: list[str], masked: str) -> None:
     assert mask_values(text, values) == masked
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("it said swordf…", "it said ***…"),
+        ("'key is swordf…' and swordf", "'key is ***…' and swordf"),
+        ("it said swo…", "it said swo…"),
+        ("it said shark…", "it said shark…"),
+        ("swordfish-4711…", "swordfish-4711…"),
+        ("swordf", "swordf"),
+    ],
+)
+def test_what_is_left_of_a_value_that_was_cut_is_masked(text: str, masked: str) -> None:
+    """Whole ones are the other function's."""
+    assert mask_cut(text, ["swordfish-4711"]) == masked

@@ -88,6 +88,7 @@ CASES = [
     # readiness
     Case("becomes ready", "unready", "up", RUNS, "running", ["ready"], health=READY),
     Case("is unready", "unready", "up", RUNS, "unready", health=NOT_READY),
+    Case("its probes were taken away", "unready", "up", RUNS, "running", ["ready"]),
     Case("becomes unready", "running", "up", RUNS, "unready", ["unready"], health=NOT_READY),
     # liveness
     Case("hangs", "running", "up", RUNS, "stopping", ["liveness_failed"], health=DEAD, stops="liveness"),
