@@ -50,8 +50,10 @@ class Target:
 
 
 def target_of(service: Service, process: Process | None) -> Target:
-    """What there is to know of a service, and of a start of it, to ask."""
-    inherits = Process(env_base=service.env_base, user=service.user, env=environment(service))
+    """What there is to know of a service, and of a start of it, to ask: at the port it was started with, whichever
+    its definition has by now."""
+    port = process.port if process is not None and process.port is not None else service.port
+    inherits = Process(env_base=service.env_base, user=service.user, env=environment(service, port))
     return Target(
         service_id=service.pk,
         process_id=process.pk if process is not None else 0,
@@ -62,7 +64,7 @@ def target_of(service: Service, process: Process | None) -> Target:
         cwd=service.cwd,
         env=environment_of(inherits),
         user=service.user,
-        port=service.port,
+        port=port,
         details=service.details,
         log=trace(process, process.log) if process is not None else Path(),
         log_offset=process.log_offset if process is not None else 0,

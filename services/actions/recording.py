@@ -79,7 +79,7 @@ def _request(service: Service) -> Process:
         service.argv,
         title=service.called,
         cwd=Path(service.cwd),
-        env=environment(service),
+        env=environment(service, service.port),
         env_base=service.env_base,
         log_file=Path(service.log) if service.log else None,
         lock=Path(service.lock) if service.lock else None,
@@ -91,11 +91,15 @@ def _request(service: Service) -> Process:
     )
 
 
-def environment(service: Service) -> dict[str, str]:
-    """The variables a service is started with: its own, its secrets and, unless it sets one, its PORT."""
-    port = {"PORT": str(service.port)} if service.port is not None else {}
+def environment(service: Service, port: int | None) -> dict[str, str]:
+    """The variables a service is started with: its own, its secrets and, unless it sets one, PORT.
+
+    Args:
+        port: the one it listens on.
+    """
     own = service.env | service.secrets
-    return port | {name: str(value) for name, value in own.items() if value is not None}
+    given = {"PORT": str(port)} if port is not None else {}
+    return given | {name: str(value) for name, value in own.items() if value is not None}
 
 
 def hold(service: Service, why: str, *, fields: Mapping[str, Any] | None = None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -168,6 +169,33 @@ def test_a_new_definition_is_asked_at_once(prober: Prober, said: Said, until: Un
     prober.turn()
     until(lambda: health_of(prober, service).ready)
     until(lambda: periods(service)[-1] == ("HTTP 200 OK", True))
+
+
+def test_without_anything_left_to_ask_it_is_ready(prober: Prober, said: Said, until: Until) -> None:
+    """Its start-up is over, and what it was not ready by was taken out of its definition."""
+    service = up("api", probe(), state=ServiceState.UNREADY)
+    prober.turn()
+    until(lambda: health_of(prober, service).ready is False)
+    wanted = {"name": "api", "command": ["sleep", "600"], "cwd": "/", "probes": [probe("startup")]}
+    redefine(service, parse_spec(wanted))
+    prober.turn()
+    until(lambda: health_of(prober, service) == Health(startup=True, ready=True, live=True))
+
+
+def test_what_runs_is_asked_at_the_port_it_was_started_with(
+    prober: Prober, said: Said, until: Until, free_port: int
+) -> None:
+    own = {**probe(), "endpoint": ""}
+    service = up("api", own, port=free_port)
+    prober.turn()
+    until(lambda: said.targets)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        another = other.getsockname()[1]
+    wanted = {"name": "api", "command": ["sleep", "600"], "cwd": "/", "port": another, "probes": [own]}
+    assert redefine(service, parse_spec(wanted)).port == another
+    prober.turn()
+    until(lambda: len(said.targets) > 1)
+    assert [(each.port, each.env["PORT"]) for each in said.targets] == [(free_port, str(free_port))] * 2
 
 
 def test_start_up_comes_before_everything_else(prober: Prober, said: Said, until: Until, tmp_path: Path) -> None:
