@@ -75,15 +75,19 @@ def start(stage: Stage, how: StageStart) -> Process | None:
     service = define(stage, how)
     with log.atomic():
         _forget_that_it_was_ready(service)
-        running.start(service)
+        running.start(service, prepared=True)
     return Process.objects.newest_by_owner([stage.owner]).get(stage.owner)
+
+
+def prepare(stage: Stage, how: StageStart) -> None:
+    """A stage is about to be started by somebody who asks its service: that is a launch, too."""
+    _forget_that_it_was_ready(define(stage, how))
 
 
 def launched_by_script(stage: Stage) -> None:
     """A script launches a stage: from now on it is kept up as if GAIA had."""
     with suppress(GaiaError, OSError):  # the script runs what was read when gaia.yaml was still in order
-        service = define(stage, stage_start(Path(stage.environment.path), stage.name))
-        _forget_that_it_was_ready(service)
+        prepare(stage, stage_start(Path(stage.environment.path), stage.name))
 
 
 def stop(stage: Stage) -> bool:
@@ -136,7 +140,7 @@ def forget(environment: Environment) -> None:
     """The environment goes: none of its stages is a service any more."""
     owners = [stage.owner for stage in environment.stages.all()]
     for service in Service.objects.select_related("node").filter(owner__in=owners):
-        unregister(service)
+        unregister(service, place=Place.of(service))
 
 
 def _forget_that_it_was_ready(service: Service) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from django.conf import settings
@@ -28,6 +29,7 @@ from processes.drivers.logs import tail
 from processes.models import Process
 from processes.starting import environment_of
 from processes.states import ProcessState
+from services.models import Service
 
 _LAUNCH_TIMEOUT_S = 60.0
 _TURN_S = 30.0  # for one launch to be written down before the next one is looked at
@@ -76,12 +78,27 @@ def launch(stage: Stage) -> Process:
     Raises: Conflict when it runs already, its port is taken, or the environment is not ready; InvalidInput for a bad
     gaia.yaml.
     """
-    turn = settings.GAIA.home.locks / f"launch-{slugify(stage.owner)}.lock"
-    with file_lock(turn, timeout=_TURN_S, what=stage.called):
+    with _turn(stage):
         process = stage_services.start(stage, _checked_start(stage))
     if process is None:
         raise Unavailable(f"{stage.called} was not started", fix="Is the daemon well? Look at gaia status.")
     return process
+
+
+def prepare(service: Service) -> None:
+    """Before somebody starts or restarts a stage as a service: what a launch checks, and what its checkout says now.
+
+    Raises: as `launch`.
+    """
+    directory, _, name = service.owner.removeprefix("environment/").rpartition("/")
+    stage = find_stage(find_environment(directory), name)
+    with _turn(stage):
+        if _live(stage) is None:
+            start = _checked_start(stage)
+        else:
+            _require_ready(stage.environment)
+            start = _start_as_recorded(stage)
+        stage_services.prepare(stage, start)
 
 
 def launch_by_script(stage: Stage) -> Process:
@@ -204,14 +221,23 @@ def _live(stage: Stage) -> Process | None:
     return Process.objects.active().filter(owner=stage.owner).first()
 
 
-def _checked_start(stage: Stage) -> StageStart:
-    environment = stage.environment
+def _turn(stage: Stage) -> AbstractContextManager[object]:
+    lock = settings.GAIA.home.locks / f"launch-{slugify(stage.owner)}.lock"
+    return file_lock(lock, timeout=_TURN_S, what=stage.called)
+
+
+def _require_ready(environment: Environment) -> None:
     if environment.state != EnvironmentState.READY:
         raise Conflict(
             f"environment {environment.directory} is {environment.get_state_display().lower()}",
             meaning=environment.problem,
             fix="Repair it: gaia env setup.",
         )
+
+
+def _checked_start(stage: Stage) -> StageStart:
+    environment = stage.environment
+    _require_ready(environment)
     start = _start_as_recorded(stage)
     live = _live(stage)
     if live is not None or lock_held(start.lock):

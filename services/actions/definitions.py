@@ -60,8 +60,9 @@ def redefine(service: Service, spec: ServiceSpec, *, place: Place | None = None)
     A service that was given up is tried again, as what kept it from starting may be mended. Secrets that the new
     definition names without a value keep the one they have; those it does not name are forgotten.
 
-    Raises: as `register`; InvalidInput when the name is another one.
+    Raises: as `register`; InvalidInput when the name is another one; Conflict when only GAIA may change it.
     """
+    rows.check_own(service, place)
     if spec.name != service.name:
         raise InvalidInput(
             f"the definition is of {spec.name}, not of {service.name}",
@@ -85,15 +86,19 @@ def redefine(service: Service, spec: ServiceSpec, *, place: Place | None = None)
 def try_anew(service: Service) -> Service:
     """Start a service that was given up, after its definition was changed."""
     if service.state == ServiceState.FAILED and service.desired == Desired.UP:
-        return start_service(service)
+        return start_service(service, prepared=True)
     return service
 
 
-def unregister(service: Service) -> None:
+def unregister(service: Service, *, place: Place | None = None) -> None:
     """Stop a service and forget it; its log and its events are kept. Blocks until it has stopped.
 
-    Raises: Conflict while something depends on it; Unavailable when it cannot be ended.
+    Args:
+        place: for services of other rooms.
+
+    Raises: Conflict while something depends on it, and when only GAIA may; Unavailable when it cannot be ended.
     """
+    rows.check_own(service, place)
     _check_unneeded(service)
     _bring_down(service)
     with log.atomic():

@@ -21,6 +21,10 @@ from services.states import ServiceKind
 OWNER = "service/"
 MADE_ELSEWHERE = (ServiceKind.STAGE, ServiceKind.PLATFORM)
 """Kinds that other rooms register, under owner keys of theirs."""
+_MADE_OF = {
+    ServiceKind.STAGE: "Change gaia.yaml or .env.local of its environment; its next launch follows.",
+    ServiceKind.PLATFORM: "Change GAIA's settings: gaia config.",
+}
 
 _FIELDS = (
     "title", "kind", "argv", "cwd", "env", "secrets", "user", "port", "probes", "limits", "restart", "stop_grace",
@@ -66,6 +70,16 @@ def check_kind(spec: ServiceSpec, place: Place | None) -> None:
             f"{spec.name} cannot be registered as {spec.kind.value}",
             meaning="Stages and GAIA's own parts become services by themselves.",
             fix='Write "kind": "process", or leave it out.',
+        )
+
+
+def check_own(service: Service, place: Place | None) -> None:
+    """Raise Conflict when a service is another room's, and it is not that room that changes or forgets it."""
+    if service.kind in MADE_ELSEWHERE and place is None:
+        raise Conflict(
+            f"{service.called} is made by GAIA itself",
+            meaning="It can be started and stopped here, not changed or unregistered. Nothing was changed.",
+            fix=_MADE_OF[ServiceKind(service.kind)],
         )
 
 

@@ -21,6 +21,7 @@ from processes.models import Process
 from services.actions.recording import begin, hold, move
 from services.dependencies import Gates, in_start_order
 from services.models import Service
+from services.signals import service_starting
 from services.states import SERVICE_UP, Desired, ServiceState
 
 _TRIES = 20
@@ -43,13 +44,18 @@ def find_service(name_or_id: str | int) -> Service:
     )
 
 
-def start(service: Service) -> Service:
+def start(service: Service, *, prepared: bool = False) -> Service:
     """Have a service up: now, or as soon as what it depends on is there.
 
     What runs or is about to is left alone. After a failure it is started at once, and counts as new.
 
-    Raises: InvalidInput when one of its secrets has no value yet.
+    Args:
+        prepared: whoever makes services of its kind has seen to it already.
+
+    Raises: InvalidInput when one of its secrets has no value yet; what those raise who hear `service_starting`.
     """
+    if not prepared and service.state not in SERVICE_UP:
+        service_starting.send(Service, service=service)
     return _until_written(service, _start)
 
 
@@ -62,20 +68,28 @@ def stop(service: Service, *, graceful: bool = True) -> Service:
     return _until_written(service, lambda each: _stop(each, graceful=graceful))
 
 
-def restart(service: Service, *, graceful: bool = True) -> Service:
+def restart(service: Service, *, graceful: bool = True, prepared: bool = False) -> Service:
     """Have a service stop, if it runs, and start again, through the gates of what it depends on.
 
     Args:
         graceful: False kills it at once.
+        prepared: as in `start`.
+
+    Raises: as `start`.
     """
+    if not prepared:
+        service_starting.send(Service, service=service)
     return _until_written(service, lambda each: _restart(each, graceful=graceful))
 
 
 def start_all(services: Iterable[Service]) -> list[Service]:
     """Start several, each behind those it depends on, in one transaction."""
     ordered = in_start_order(services)
+    for service in ordered:
+        if service.state not in SERVICE_UP:
+            service_starting.send(Service, service=service)
     with log.atomic():
-        return [start(service) for service in ordered]
+        return [start(service, prepared=True) for service in ordered]
 
 
 def stop_all(services: Iterable[Service], *, graceful: bool = True) -> list[Service]:
@@ -89,8 +103,10 @@ def stop_all(services: Iterable[Service], *, graceful: bool = True) -> list[Serv
 def restart_all(services: Iterable[Service], *, graceful: bool = True) -> list[Service]:
     """Restart several: all stop at once, and start again in the order of their dependencies."""
     ordered = in_start_order(services)
+    for service in ordered:
+        service_starting.send(Service, service=service)
     with log.atomic():
-        return [restart(service, graceful=graceful) for service in ordered]
+        return [restart(service, graceful=graceful, prepared=True) for service in ordered]
 
 
 def _until_written(service: Service, write: Callable[[Service], bool]) -> Service:

@@ -18,7 +18,7 @@ from common.errors import Conflict
 from environments.actions import https, ports, stage_services, stages
 from environments.actions.removal import remove
 from environments.drivers.launching import stage_start
-from environments.models import Stage
+from environments.models import Environment, Stage
 from environments.reconcile import look_at_stages
 from environments.states import EnvironmentState
 from events.models import Event
@@ -278,6 +278,28 @@ def test_one_that_is_about_to_come_back_is_not_changed(
     assert client.post("/api/environments/dev1/stages/qa/stop/").status_code == 202
     assert (service().state, service().desired) == (ServiceState.STOPPED, Desired.DOWN)
     assert place.gaia("ports", "move", "dev1", "qa").code == 0
+
+
+def test_starting_its_service_is_launching_it(place: Place, known: Stage) -> None:
+    def says(line: str) -> None:
+        with (place.path(1) / ".env.local").open("a") as file:
+            file.write(f"{line}\n")
+
+    says("GREETING=hello")
+    running.start_all([service()])
+    assert (service().state, service().secrets["GREETING"]) == (ServiceState.STARTING, "hello")
+    says("GREETING=good morning")
+    running.restart(service())
+    assert (service().desired, service().secrets["GREETING"]) == (Desired.UP, "good morning")
+
+
+def test_its_service_does_not_start_what_is_damaged(place: Place, known: Stage) -> None:
+    Environment.objects.update(state=EnvironmentState.DAMAGED, problem="its checkout is missing")
+    for ask in (running.start, running.restart, lambda one: running.start_all([one])):
+        with pytest.raises(Conflict, match="environment shop-dev1 is damaged") as raised:
+            ask(service())
+        assert "gaia env setup" in raised.value.fix
+    assert (service().state, service().desired) == (ServiceState.STOPPED, Desired.DOWN)
 
 
 def test_without_a_daemon_its_row_is_true(place: Place, known: Stage) -> None:

@@ -180,6 +180,17 @@ def test_what_is_needed_is_not_unregistered(api: APIClient) -> None:
     assert "service001" in problem(api.delete(f"{SERVICES}{first.name}/"), 409)["title"]
 
 
+def test_of_a_stage_nothing_is_changed_here(api: APIClient) -> None:
+    [one] = rows.services(1, kind="stage")
+    path = f"{SERVICES}{one.name}/"
+    changes = (api.patch(path, {"env": {"A": "b"}}), api.patch(path, {"kind": "process"}), api.delete(path))
+    for answer in (*changes, api.put(path, {"name": one.name, "command": "true"})):
+        told = problem(answer, 409)
+        assert "made by GAIA itself" in told["title"]
+        assert "gaia.yaml" in told["fix"]
+    assert Service.objects.get().revision == 1
+
+
 def test_a_repeated_request_does_nothing_twice(api: APIClient, registered: Callable[..., Service]) -> None:
     again = {"HTTP_IDEMPOTENCY_KEY": "one"}
     made = api.post(SERVICES, DOCUMENT, **again)

@@ -189,6 +189,18 @@ def test_a_change_that_is_refused_changes_nothing(registered: Register, free_por
     assert fresh(service).revision == 1
 
 
+@pytest.mark.parametrize("kind", ["stage", "platform"])
+def test_what_other_rooms_made_only_they_change(kind: str, registered: Register) -> None:
+    one = registered("api")
+    Service.objects.filter(pk=one.pk).update(kind=kind)
+    for wanted in ({"command": "other"}, {"command": "other", "kind": kind}):
+        with pytest.raises(Conflict, match="service api is made by GAIA itself"):
+            redefine(fresh(one), parse_spec({"name": "api", **wanted}))
+    with pytest.raises(Conflict, match="service api is made by GAIA itself"):
+        unregister(fresh(one))
+    assert (fresh(one).argv, fresh(one).kind, fresh(one).revision) == (one.argv, kind, one.revision)
+
+
 # -- unregistering
 
 
