@@ -69,6 +69,8 @@ class HealthCheckSerializer(_Shape):
     command = serializers.ListField(child=serializers.CharField(), required=False, help_text="exec: code 0 is good")
     pattern = serializers.CharField(required=False, help_text="log: regular expression of the line")
     status = serializers.ListField(child=serializers.IntegerField(), required=False, help_text="http: good codes")
+    text = serializers.CharField(required=False, help_text="http: what the body must have")
+    any_certificate = serializers.BooleanField(default=False, help_text="https: also one that nobody known here signed")
     interval = serializers.CharField(default="30s")
     timeout = serializers.CharField(default="5s")
     retries = serializers.IntegerField(default=3, help_text="Failures in a row until it counts as bad")
@@ -84,7 +86,6 @@ class ProbeDefinitionSerializer(HealthCheckSerializer):
 class McpDefinitionSerializer(_Shape):
     transport = serializers.ChoiceField(choices=["stdio", "http"], default="http")
     url = serializers.CharField(required=False)
-    tools = serializers.ListField(child=serializers.CharField(), required=False)
 
 
 class ServiceDefinitionSerializer(_Shape):

@@ -157,7 +157,6 @@ class Mcp(_Strict):
 
     transport: Literal["stdio", "http"] = "http"
     url: Word = Field(default="", max_length=1000)
-    tools: list[Name] = []
 
 
 class ServiceSpec(_Strict):

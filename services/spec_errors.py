@@ -46,7 +46,7 @@ def said(
     return InvalidInput(
         what,
         meaning="" if len(found) == 1 else "; ".join(found) + ".",
-        fix="The fields of a service are in the guide, under services.",
+        fix="docs/services.md has every field of a service.",
         mistakes=found,
     )
 
