@@ -14,8 +14,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
 for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
     if signal.getsignal(_number) == signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
+
+measuring.begin()
 
 # The settings read the environment when they are imported, and make the home. So this happens first of all: nothing
 # of the developer's own GAIA is seen or touched. Short names, because sockets' paths may have 107 characters.
@@ -86,14 +87,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not any(part in item.nodeid for part in _LONG))
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """What takes long and runs what others run does not count for coverage."""
-    with nullcontext() if measuring.is_measured(item.nodeid) else measuring.unmeasured():
-        return (yield)
-
-
 def pytest_unconfigure() -> None:
+    measuring.write()
     connections.close_all()
     _remove_home(os.getpid())
 
@@ -113,11 +108,6 @@ def django_db_setup(django_db_blocker: Any, pytestconfig: pytest.Config) -> Iter
         TransactionTestCase._fixture_teardown = lambda self: own.restore()  # type: ignore[method-assign]
         yield
         own.drop()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _measuring() -> None:
-    measuring.take()
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,6 @@ import psutil
 from common.home import gaia_home
 from tests import warm
 from tests.live import ROOT
-from tests.measuring import ENVIRON
 
 _WEB = "gaia_site.asgi:application"
 SECONDS = 90  # that a command may take on a busy machine
@@ -54,7 +53,6 @@ class Gaia:
         self.port = free_port()
         self.environ = {
             **os.environ,
-            **ENVIRON,
             "GAIA_JOBS_WORKERS": "1",
             "GAIA_SESSIONS_SHELL": "/bin/sh",
             "GAIA_SESSIONS_PATH": str(place / "no-agents"),

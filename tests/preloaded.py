@@ -21,7 +21,6 @@ import zoneinfo
 
 import channels.apps
 import click
-import coverage
 import csp.checks
 import django.contrib.admin
 import django.core.management
@@ -41,7 +40,7 @@ import whitenoise.base
 import yaml
 
 MODULES = (
-    argparse, asyncio, channels.apps, click, concurrent.futures, coverage, csp.checks, difflib, django.contrib.admin,
+    argparse, asyncio, channels.apps, click, concurrent.futures, csp.checks, difflib, django.contrib.admin,
     django.core.management, django.db.backends.sqlite3.base, django.template.defaulttags, django.test.client,
     django_filters,
     drf_spectacular.checks, email.message, git, importlib.metadata, logging.config, multiprocessing.queues,

@@ -10,7 +10,6 @@ of that, of a terminal or of `./gaia` itself starts the real thing.
 
 from __future__ import annotations
 
-import atexit
 import fcntl
 import io
 import multiprocessing
@@ -28,8 +27,6 @@ from multiprocessing.context import ForkServerProcess
 from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import Any
-
-import coverage
 
 ROOT = Path(__file__).resolve().parents[1]
 _FORKS = multiprocessing.get_context("forkserver")
@@ -166,7 +163,7 @@ def _come_up() -> None:
 
     kept, here = dict(os.environ), os.getcwd()
     try:
-        for name in [name for name in kept if name.startswith(("GAIA_", "DJANGO_", "COVERAGE_", "PYTEST_"))]:
+        for name in [name for name in kept if name.startswith(("GAIA_", "DJANGO_", "PYTEST_"))]:
             del os.environ[name]
         os.chdir(ROOT)
         forkserver.ensure_running()
@@ -205,7 +202,7 @@ def _end(process: ForkServerProcess) -> None:
 
 def _become(words: list[str], cwd: str, environ: dict[str, str], descriptors: list[int]) -> None:
     """The start of Python as it would be in a process of its own; never returns."""
-    code, measured = 1, any(name.startswith("COVERAGE_") for name in environ)
+    code = 1
     try:
         os.setsid()
         # away from the numbers they are going to, first
@@ -224,14 +221,10 @@ def _become(words: list[str], cwd: str, environ: dict[str, str], descriptors: li
         os.environ.update(environ)
         os.chdir(cwd)
         sys.path[:] = [str(ROOT), *(place for place in sys.path if place and place != str(ROOT))]
-        if measured:
-            coverage.process_startup(force=True)
         code = _run(words)
     except BaseException:
         traceback.print_exc()
     finally:
-        if measured:
-            atexit._run_exitfuncs()  # the figures are written
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os._exit(code)

@@ -20,7 +20,6 @@ from django.conf import settings
 from tests import warm
 from tests.installation import free_port, until
 from tests.live import ROOT
-from tests.measuring import ENVIRON
 from tests.processes.conftest import running
 
 PROGRAM = 'echo "$$ $GAIA_ATTEMPT_TOKEN" >>"$1"; exec sleep 1000000'
@@ -37,7 +36,7 @@ class Machine:
         self.port = free_port()
         self._environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("GAIA_")},
-            **ENVIRON, "GAIA_HOME": str(disk / "home"), "GAIA_JOBS_WORKERS": "1", "GAIA_SESSIONS_SHELL": "/bin/sh",
+            "GAIA_HOME": str(disk / "home"), "GAIA_JOBS_WORKERS": "1", "GAIA_SESSIONS_SHELL": "/bin/sh",
             "GAIA_SESSIONS_SOCKET_DIRS": str(disk / "sockets"), "GAIA_SESSIONS_PATH": str(disk),
         }  # fmt: skip
         data = disk / "home" / "data"

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from tests import warm
-from tests.measuring import ENVIRON
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 90.0
@@ -63,7 +62,7 @@ class CommandLine:
         if warm.possible({**self.environ, **environ}):
             done = warm.run(
                 [ROOT / "__main__.py", *words], cwd=cwd or self.cwd, stdin=stdin, timeout=PATIENCE_S,
-                environ={**os.environ, **ENVIRON, **self.environ, **environ},
+                environ={**os.environ, **self.environ, **environ},
             )  # fmt: skip
             return Said(done.returncode, done.stdout, done.stderr)
         process = self.start(*words, stdin=subprocess.PIPE if stdin is not None else None, cwd=cwd, **environ)
@@ -74,7 +73,7 @@ class CommandLine:
         """Run `manage.py` to its end."""
         done = warm.run(
             [ROOT / "manage.py", *words], cwd=self.cwd, timeout=PATIENCE_S,
-            environ={**os.environ, **ENVIRON, **self.environ, **environ},
+            environ={**os.environ, **self.environ, **environ},
         )  # fmt: skip
         return Said(done.returncode, done.stdout, done.stderr)
 
@@ -84,7 +83,7 @@ class CommandLine:
         """Start it."""
         process = subprocess.Popen(
             [ROOT / "gaia", *map(str, words)], cwd=cwd or self.cwd,
-            env={**os.environ, **ENVIRON, **self.environ, **environ},
+            env={**os.environ, **self.environ, **environ},
             stdin=subprocess.DEVNULL if stdin is None else stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             encoding="utf-8", start_new_session=True,
         )  # fmt: skip
@@ -108,7 +107,7 @@ class Terminal:
     def __init__(self, gaia: CommandLine, words: tuple[str, ...], environ: dict[str, str]) -> None:
         self._own, theirs = pty.openpty()
         environ = {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40", **environ}
-        environment = {**os.environ, **ENVIRON, **gaia.environ, **environ}
+        environment = {**os.environ, **gaia.environ, **environ}
         self.process = subprocess.Popen(
             [ROOT / "gaia", *words], cwd=gaia.cwd, env=environment, stdin=theirs, stdout=theirs, stderr=theirs,
             start_new_session=True, encoding="utf-8", preexec_fn=_own_terminal,
