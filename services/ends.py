@@ -182,7 +182,7 @@ def _failed(service: Service, end: End, now: datetime, uniform: Callable[[float,
         return _looping(service, told, count, now)
     wait = backoff.delay(count["failures"], uniform)
     if not wait:
-        return Following(ServiceState.STARTING, "died", f"{told}; it is started again", Level.WARNING, count, died=True)
+        return Following(ServiceState.STARTING, "died", told, Level.WARNING, count, died=True)
     due = now + timedelta(seconds=wait)
     return Following(
         ServiceState.BACKOFF,

@@ -22,7 +22,7 @@ from events.models import Level
 from processes.actions.processes import request_stop
 from processes.models import Node, Process
 from processes.reconcile import FORESEEN
-from processes.states import ProcessState, StopCause
+from processes.states import Origin, ProcessState, StopCause
 from services import backoff, ends
 from services.actions.deaths import Death, look_back
 from services.actions.recording import begin, hold, move, note_problem
@@ -228,12 +228,15 @@ class Supervisor:
             self._see_health(service, process)
 
     def _follow_script(self, service: Service, process: Process) -> None:
-        """Somebody has started it without asking GAIA: that is what people want, then."""
+        """Somebody has started it without asking GAIA: that is what people want, then. Or GAIA was to end it when it
+        went down itself, and did not get to it.
+        """
+        told = "was started by its launch script" if process.origin == Origin.SCRIPT else "still runs"
         move(
             service,
             ServiceState.STARTING,
             kind="start_requested",
-            message=f"{service.sentence} was started by its {process.get_origin_display().lower().removeprefix('a ')}",
+            message=f"{service.sentence} {told}",
             fields={"desired": Desired.UP, "problem": "", "next_start_at": None, "ready_at": None, "failures": 0},
             told={"origin": process.origin},
         )
@@ -290,10 +293,11 @@ class Supervisor:
             if alarmed and then.state == ServiceState.COMPLETED:
                 tell_recovery(service, "it has done its work")
             return None
-        if then.died:
-            fields["restarts"] = service.restarts + 1
-            log.emit(f"service.{then.kind}", subject=service.key, message=then.message, level=then.level, **told)
-        return self._begin_or_hold(service, why, then.message, fields)
+        if not then.died:
+            return self._begin_or_hold(service, why, then.message, fields)
+        fields["restarts"] = service.restarts + 1
+        log.emit(f"service.{then.kind}", subject=service.key, message=then.message, level=then.level, **told)
+        return self._begin_or_hold(service, why, f"{service.sentence} is started again", fields)
 
 
 class Outrun(Conflict):

@@ -167,11 +167,9 @@ def test_killed_parts_come_back_and_leave_no_orphans(gaia: Gaia) -> None:
         (WEB, "process.exited", 137),
         (JOBS, "process.exited", 137),
     ]
-    died = of_both.filter(kind="service.died")
-    assert [(event.subject, event.message.partition(";")[2]) for event in died] == [
-        (WEB, " it is started again"),
-        (JOBS, " it is started again"),
-    ]
+    assert list(of_both.filter(kind="service.died").values_list("subject", flat=True)) == [WEB, JOBS]
+    again = of_both.filter(kind="service.start_requested", message__endswith=" is started again")
+    assert list(again.values_list("subject", flat=True)) == [WEB, JOBS]
 
 
 def test_a_shim_that_is_killed(gaia: Gaia) -> None:
@@ -195,7 +193,8 @@ def test_a_job_in_hand_is_finished_when_gaia_goes_down(gaia: Gaia, tmp_path: Pat
     until((tmp_path / "began").exists)
     gaia("down")
     assert (tmp_path / "finished").exists()
-    assert not OrmQ.objects.exists(), "it was acknowledged, nobody will do it again"
+    left = [each.func() for each in OrmQ.objects.all()]  # a canary may be among them
+    assert not [name for name in left if "a_job" in name], "it was acknowledged, nobody will do it again"
     assert gaia.processes() == []
     jobs = Process.objects.get(owner=JOBS)
     assert (jobs.state, jobs.exit_code) == (ProcessState.EXITED, 0)

@@ -42,6 +42,8 @@ def test_a_killed_service_is_started_again_in_the_same_turn(house: House, regist
     assert fresh(service).failures == 1
     assert fresh(service).restarts == 1
     assert kinds(service)[2:] == ["started", "died", "start_requested", "started"]
+    assert "again" not in last_event(service, "died").message
+    assert last_event(service, "start_requested").message == "Service api is started again"
 
 
 def test_a_stopped_service_stays_down(house: House, registered: Register) -> None:
