@@ -80,6 +80,7 @@ class Gates:
 
     def __init__(self) -> None:
         self._lines: dict[tuple[int, str], LogWatch] = {}
+        self._asked: set[tuple[int, str]] = set()  # since `forget`
         self._gateless: dict[int, int] = {}  # and of which revision that is known
 
     def of(self, service: Service) -> list[Gate]:
@@ -129,14 +130,18 @@ class Gates:
         if process.stop_requested_at is not None and process.active:
             return False
         key = (process.pk, edge.pattern)
+        self._asked.add(key)
         if key not in self._lines:
             path = trace(process, process.log)
             self._lines[key] = LogWatch(path, process.log_offset, compile_pattern(edge.pattern))
         return self._lines[key].look().ok
 
     def forget(self, live: set[int]) -> None:
-        """Let go of what was read of processes that are not among these any more."""
-        self._lines = {key: line for key, line in self._lines.items() if key[0] in live}
+        """Let go of what was read of processes that are not among these any more, and that nobody has asked for since:
+        of one that is completed somebody may still wait for a line.
+        """
+        self._lines = {key: line for key, line in self._lines.items() if key[0] in live or key in self._asked}
+        self._asked.clear()
 
 
 def closed(gates: Iterable[Gate]) -> str:

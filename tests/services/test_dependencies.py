@@ -153,6 +153,24 @@ def test_a_gate_on_a_line_of_the_log(registered: Register, tmp_path: Path) -> No
     assert gates.closed(service)  # who wrote it is gone
 
 
+def test_a_line_far_into_the_log_of_one_that_is_completed(registered: Register, tmp_path: Path) -> None:
+    """A look reads 8 MB at most: the next one has to go on from there."""
+    on = registered("db")
+    service = registered("api", depends_on=[{"name": "db", "condition": "log_line", "pattern": "ready"}])
+    path = tmp_path / "db.log"
+    row = request_start(on.node, on.owner, ["true"], cwd=on.cwd, log_file=path)
+    path.write_bytes((b"x" * 1023 + b"\n") * 9 * 1024 + b"ready\n")
+    Process.objects.filter(pk=row.pk).update(state="exited", ended_at=timezone.now())
+    Service.objects.filter(pk=on.pk).update(state="completed")
+    gates = Gates()
+    assert gates.closed(service)
+    gates.forget(set())
+    assert not gates.closed(service)
+    gates.forget(set())
+    gates.forget(set())
+    assert not gates._lines
+
+
 def test_many_gates_cost_as_many_queries_as_one(
     registered: Register, django_assert_num_queries: Callable[..., object]
 ) -> None:
