@@ -123,25 +123,25 @@ class ServiceAdmin(ConsoleAdmin):
         """Have it run from now on."""
         service = self.find(request, pk)
         running.start(service)
-        return done(request, f"{_begin(service)} is started.", back=_page_of(service))
+        return done(request, f"{service.sentence} is started.", back=_page_of(service))
 
     def stop_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Have it stay down."""
         service = self.find(request, pk)
         running.stop(service)
-        return done(request, f"{_begin(service)} is stopped, and stays down.", back=_page_of(service))
+        return done(request, f"{service.sentence} is stopped, and stays down.", back=_page_of(service))
 
     def restart_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """End it and start it again."""
         service = self.find(request, pk)
         running.restart(service)
-        return done(request, f"{_begin(service)} is restarted.", back=_page_of(service))
+        return done(request, f"{service.sentence} is restarted.", back=_page_of(service))
 
     def unregister_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Forget it; it must not run."""
         service = self.find(request, pk)
         definitions.unregister(service)
-        return done(request, f"{_begin(service)} is not registered any more.", go=reverse(LIST), back=reverse(LIST))
+        return done(request, f"{service.sentence} is not registered any more.", go=reverse(LIST), back=reverse(LIST))
 
     def _form(self, request: HttpRequest, title: str, service: Service | None) -> HttpResponse:
         text = request.POST.get("definition") if request.method == "POST" else None
@@ -165,16 +165,11 @@ class ServiceAdmin(ConsoleAdmin):
         spec = forms.read(text)
         if service is None:
             made = definitions.register(spec, start=bool(request.POST.get("start")))
-            return done(request, f"{_begin(made)} is registered.", go=_page_of(made), back=_page_of(made))
+            return done(request, f"{made.sentence} is registered.", go=_page_of(made), back=_page_of(made))
         definitions.redefine(service, spec)
         told = "runs with it from its next start on" if service.desired == Desired.UP else "has it"
-        return done(request, f"{_begin(service)} {told}.", go=_page_of(service), back=_page_of(service))
+        return done(request, f"{service.sentence} {told}.", go=_page_of(service), back=_page_of(service))
 
 
 def _page_of(service: Model) -> str:
     return reverse("admin:services_service_change", args=[service.pk])
-
-
-def _begin(service: Service) -> str:
-    """How a sentence about it begins."""
-    return service.called[:1].upper() + service.called[1:]

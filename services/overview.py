@@ -87,7 +87,7 @@ def _told(service: Service, known: _Known) -> dict[str, Any]:
         "restarts": service.restarts,
         "failures": service.failures,
         "next_start_at": service.next_start_at and service.next_start_at.isoformat(),
-        "last_death": service.last_death or None,
+        "last_death": service.last_death if service.last_death.get("cause") else None,
         "uptime_s": uptime,
         "cpu": used and round(used.cpu, 1),
         "memory": used and used.memory,

@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from events.models import Event
-from processes.limits import figure
+from processes.limits import WORDS, figure
 from services import history, overview
 from services.console.pictures import Strip, strips
 from services.models import Service
@@ -19,13 +19,6 @@ SPANS = (("1h", "1 h"), ("24h", "24 h"), ("7d", "7 d"))
 
 _EVENTS = 20
 _STRIP = timedelta(hours=24)
-_LIMITS = {
-    "memory_mb": "Memory",
-    "cpu_percent": "CPU",
-    "run_time_s": "Run time",
-    "quiet_s": "Time without output",
-    "open_files": "Open files",
-}
 _KEEPERS = {
     "cgroup": "the kernel: cgroup",
     "rlimit": "the kernel: rlimit",
@@ -89,7 +82,7 @@ def _shown_limit(limit: dict[str, Any]) -> dict[str, Any]:
     share = used / most if used is not None and most else None
     return {
         **limit,
-        "title": _LIMITS.get(name, name.replace("_", " ")),
+        "title": WORDS[name][:1].upper() + WORDS[name][1:],
         "limit_text": figure(name, most),
         "used_text": figure(name, used) if used is not None else "",
         "kept_by": _KEEPERS.get(limit["kept_by"], limit["kept_by"] or "nothing yet: it does not run"),

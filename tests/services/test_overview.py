@@ -50,6 +50,10 @@ def test_one_that_never_ran(registered: Register) -> None:
     assert (found["restarts"], found["failures"], found["probes"], found["limits"]) == (0, 0, [], [])
 
 
+def test_one_that_was_started_has_not_died(registered: Register) -> None:
+    assert service_overview(registered("api", start=True))["last_death"] is None
+
+
 def test_one_that_runs(registered: Register) -> None:
     service = registered("api", probes=PROBES, limits={"memory": 2, "cpu": 50, "run_time": "1h", "open_files": 64})
     process = running(service)
