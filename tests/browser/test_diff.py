@@ -156,7 +156,7 @@ def test_verbs_and_snapshots(demo: Demo, work: Any, visit: Callable[..., Visit],
     page.reload()
     expect(page.locator("#live-sign[data-state=live]")).to_be_visible()
     (path / "later.txt").write_text("meanwhile\n")
-    page.get_by_role("link", name="Read it again").click()
+    page.get_by_role("link", name="Read it again").click(timeout=60_000)  # git is asked seldom while that takes long
     expect(page.locator("#untracked")).to_contain_text("later.txt")
     (path / "later.txt").unlink()
     page.reload()
