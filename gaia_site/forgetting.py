@@ -27,7 +27,9 @@ from sessions.models import Session
 from sessions.states import SESSION_TERMINAL
 
 AT_ONCE = 500  # rows in one transaction
-_ROUNDS = 20  # of one kind in one run: the job stays short, and what is left is for the next
+_ROUNDS = 200  # of one kind in one run, seconds of work; what is left is for the next
+STARTS_KEPT = 100
+"""Of each owner the newest processes stay, however old they are."""
 
 
 def forget_old(now: datetime) -> int:
@@ -54,12 +56,13 @@ def _operations(before: datetime) -> QuerySet[Any]:
 
 
 def _processes(before: datetime) -> QuerySet[Any]:
-    """All but the last start of each owner, from which the next one counts on; an operation has no next one."""
-    later = Process.objects.filter(owner=OuterRef("owner")).order_by().values("owner").annotate(last=Max("pk"))
+    """All but the newest starts of each owner, from the last of which the next one counts on; an operation has no next
+    one. What is in a crash loop has many thousands: each row looks at no more than so many index entries.
+    """
+    same = Process.objects.filter(node=OuterRef("node"), owner=OuterRef("owner")).order_by("-pk")
     over = Process.objects.exclude(state__in=PROCESS_ACTIVE).filter(ended_at__lt=before)
-    return over.annotate(last=Subquery(later.values("last"))).filter(
-        Q(pk__lt=F("last")) | Q(owner__startswith="operation/")
-    )
+    kept = Subquery(same.values("pk")[STARTS_KEPT - 1 : STARTS_KEPT])
+    return over.annotate(oldest_kept=kept).filter(Q(pk__lt=F("oldest_kept")) | Q(owner__startswith="operation/"))
 
 
 def _runs(before: datetime) -> QuerySet[Any]:

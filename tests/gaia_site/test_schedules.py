@@ -23,7 +23,7 @@ from rest_framework.test import APIClient
 from common.errors import Conflict, InvalidInput, NotFound
 from events.models import Event
 from gaia_site import scheduling, timetable
-from gaia_site.forgetting import forget_old
+from gaia_site.forgetting import STARTS_KEPT, forget_old
 from gaia_site.schedules import SCHEDULES, ensure_schedules
 from gaia_site.timetable import next_after, parse, preview, upcoming, words
 from processes.models import Operation, Process
@@ -265,7 +265,7 @@ def test_what_is_over_for_long_is_forgotten_and_what_is_needed_stays(made: None)
     done, failed = rows.operation("succeeded", "project/one"), rows.operation("failed", "project/two")
     running = rows.operation("running", "project/three")
     Operation.objects.exclude(pk=running.pk).update(ended_at=long_ago)
-    first, last = rows.ended("environment/dev1/qa", 0), rows.ended("environment/dev1/qa", 0)
+    first, *others = [rows.ended("environment/dev1/qa", 0) for _ in range(STARTS_KEPT + 1)]
     of_operation, runs = rows.ended(done.owner, 0), rows.process("environment/dev1/dev")
     Process.objects.exclude(pk=runs.pk).update(ended_at=long_ago)
     for number, (group, at) in enumerate([("a", long_ago), ("a", timezone.now()), ("b", long_ago), (None, long_ago)]):
@@ -278,7 +278,7 @@ def test_what_is_over_for_long_is_forgotten_and_what_is_needed_stays(made: None)
     assert list(Session.objects.all()) == [live]
     assert set(Operation.objects.all()) == {failed, running}, "a failure nobody has dealt with still needs somebody"
     assert {first, of_operation} & set(Process.objects.all()) == set()
-    assert {last, runs} <= set(Process.objects.all())
+    assert {*others, runs} <= set(Process.objects.all())
     assert set(Task.objects.values_list("id", flat=True)) == {f"{1:032}", f"{2:032}"}
     assert removed
     assert Event.objects.count() == events + 4, "one for each kind, and none of the log itself is gone"
