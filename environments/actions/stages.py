@@ -20,6 +20,7 @@ from environments.drivers.launching import StageStart, stage_paths, stage_start
 from environments.models import Environment, Stage
 from environments.overview import in_order
 from environments.states import ENVIRONMENT_ACTIVE, STAGE_NAMES, EnvironmentState
+from processes.actions.logs import shown
 from processes.actions.nodes import daemon_runs, ensure_node
 from processes.actions.ports import check_listening
 from processes.actions.processes import request_stop
@@ -282,7 +283,7 @@ def _ended(stage: Stage, process: Process) -> GaiaError:
     if process.state == ProcessState.NOT_STARTED:
         _check_port(stage)  # somebody took it between the launch and the start
     how = process.problem or f"it ended with exit code {process.exit_code}"
-    said = tail(trace(process, process.log), _SHOWN_LINES).rstrip()
+    said = shown(process.owner, tail(trace(process, process.log), _SHOWN_LINES)).rstrip()
     return GaiaError(
         f"{stage.called} did not start: {how}",
         meaning=f"The last lines of its log:\n{said}" if said else "Its log is empty.",
