@@ -190,7 +190,8 @@ def write_changes(service: Service, spec: ServiceSpec, place: Place) -> list[str
         write_edges(service, spec)
     if "port" in changed and leases_port(spec.kind):
         _move_port(service, spec.port)
-    Service.objects.filter(pk=service.pk).update(**changed, revision=service.revision + 1, ever_ready=False)
+    fresh = {"ever_ready": False, "last_death": service.last_death | {"repeated": 0}}  # that was another definition's
+    Service.objects.filter(pk=service.pk).update(**changed, **fresh, revision=service.revision + 1)
     names = sorted([*changed, *(["depends_on"] if edges else [])])
     log.emit(
         "service.redefined",

@@ -14,8 +14,11 @@ from events.models import Event
 from processes.models import Sample
 from processes.states import StopCause
 from services.actions.deaths import last_lines
+from services.actions.definitions import redefine
+from services.actions.registry import definition_of
 from services.actions.running import start
 from services.models import Service
+from services.spec import parse_spec
 from services.verdict import Health
 from tests.services.house import House, fresh, kinds, last_event, process_of
 
@@ -98,6 +101,17 @@ def test_three_equal_deaths_are_enough(house: House, registered: Register) -> No
     assert "without ever being ready" in fresh(service).problem
     house.later(100_000)
     assert process_of(service).attempt == 3
+
+
+def test_deaths_of_another_definition_do_not_count(house: House, registered: Register) -> None:
+    service = registered(script="exit 3", probes=PROBES, start=True)
+    house.tick()
+    house.reap(process_of(service))
+    house.reap(process_of(service))
+    redefine(fresh(service), parse_spec({**definition_of(fresh(service)), "env": {"MENDED": "1"}}))
+    house.later(0.5)
+    house.reap(process_of(service))
+    assert fresh(service).state == "backoff"
 
 
 def test_a_command_that_is_not_there(house: House, registered: Register) -> None:
