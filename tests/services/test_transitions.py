@@ -123,6 +123,7 @@ CASES = [
     Case("failed, started by its script", "failed", "up", BY_SCRIPT, "starting", ["start_requested"]),
     Case("in a crash loop, started by its script", "crash_loop", "up", BY_SCRIPT, "starting", ["start_requested"],
          fields={"next_start_at": 30.0}),
+    Case("went on while GAIA was down", "stopped", "up", RUNS, "starting", ["start_requested"]),
     Case("held, started by its script", "held", "up", BY_SCRIPT, "starting", ["start_requested"]),
 ]  # fmt: skip
 
