@@ -14,8 +14,8 @@ from processes.actions.stopping import stop_process
 from processes.models import Process
 from services.actions import rows
 from services.actions.rows import OWNER, Place
+from services.actions.running import read_anew, stop
 from services.actions.running import start as start_service
-from services.actions.running import stop
 from services.models import Service
 from services.spec import ServiceSpec
 from services.states import Desired, ServiceState
@@ -77,7 +77,7 @@ def redefine(service: Service, spec: ServiceSpec, *, place: Place | None = None)
     if spec.port is not None and spec.port != service.port and rows.leases_port(spec.kind):
         rows.check_port(service.node, service.owner, spec.port)
     with log.atomic():
-        service.refresh_from_db()
+        read_anew(service)
         rows.check_dependencies([spec])
         changed = rows.write_changes(service, spec, chosen)
     return try_anew(service) if changed else service

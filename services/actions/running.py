@@ -44,6 +44,14 @@ def find_service(name_or_id: str | int) -> Service:
     )
 
 
+def read_anew(service: Service) -> None:
+    """Bring the row up to date. Raises: NotFound when somebody has unregistered it meanwhile."""
+    try:
+        service.refresh_from_db()
+    except Service.DoesNotExist:
+        raise NotFound(f"{service.called} is not registered any more") from None
+
+
 def start(service: Service, *, prepared: bool = False) -> Service:
     """Have a service up: now, or as soon as what it depends on is there.
 
@@ -112,7 +120,7 @@ def restart_all(services: Iterable[Service], *, graceful: bool = True) -> list[S
 def _until_written(service: Service, write: Callable[[Service], bool]) -> Service:
     """The row is read anew until nobody has changed it between the look and the writing."""
     for _ in range(_TRIES):
-        service.refresh_from_db()
+        read_anew(service)
         if write(service):
             return service
     raise Conflict(f"{service.called} changes all the time", fix="Try again in a moment.")

@@ -174,6 +174,14 @@ def test_secrets_are_kept_given_and_forgotten(registered: Register) -> None:
     assert missing_secrets(fresh(service)) == ["C"]
 
 
+def test_one_that_somebody_has_unregistered_meanwhile(registered: Register) -> None:
+    service = registered("api")
+    unregister(fresh(service))
+    for verb in (unregister, start, lambda gone: again(gone, command=["/bin/other"])):
+        with pytest.raises(NotFound, match="service api is not registered any more"):
+            verb(service)
+
+
 def test_a_name_is_kept(registered: Register) -> None:
     with pytest.raises(InvalidInput, match="the definition is of web, not of api"):
         redefine(registered("api"), parse_spec({"name": "web", "command": "x"}))
