@@ -59,7 +59,7 @@ def _processes(before: datetime) -> QuerySet[Any]:
     """All but the newest starts of each owner, from the last of which the next one counts on; an operation has no next
     one. What is in a crash loop has many thousands: each row looks at no more than so many index entries.
     """
-    same = Process.objects.filter(node=OuterRef("node"), owner=OuterRef("owner")).order_by("-pk")
+    same = Process.objects.filter(owner=OuterRef("owner")).order_by("-pk")
     over = Process.objects.exclude(state__in=PROCESS_ACTIVE).filter(ended_at__lt=before)
     kept = Subquery(same.values("pk")[STARTS_KEPT - 1 : STARTS_KEPT])
     return over.annotate(oldest_kept=kept).filter(Q(pk__lt=F("oldest_kept")) | Q(owner__startswith="operation/"))
