@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from django.conf import settings
 from django.utils.crypto import salted_hmac
 
+from common import config
 from common.errors import Conflict, GaiaError, Refused
 from environments.drivers import postgres
 from environments.models import Environment, Layer, Stage
@@ -30,7 +31,12 @@ def configured_url(layer: Layer) -> str:
     """URL of the layer's PostgreSQL server; production's is its own, or none. Empty: none is configured."""
     if layer.postgresql_url or layer.production:
         return layer.postgresql_url
-    return str(settings.GAIA["layers.postgresql_url"])
+    return _setting("layers.postgresql_url")
+
+
+def _setting(key: str) -> str:
+    """As it is now: it may have been written while the console and the daemon run, and every door must say the same."""
+    return str(config.load(settings.GAIA.home)[key])
 
 
 def server_url(layer: Layer) -> str:
@@ -128,7 +134,8 @@ def stage_variables(
 def shared_services(layer: Layer) -> dict[str, str]:
     """Variables with the URLs of what the layer needs and shares; production shares nothing with other layers."""
     wanted = [] if layer.production else [URLS[Need(need)] for need in layer.needs if need in URLS]
-    return {variable: str(settings.GAIA[key]) for key, variable in wanted if settings.GAIA[key]}
+    found = {variable: _setting(key) for key, variable in wanted}
+    return {variable: url for variable, url in found.items() if url}
 
 
 def shared_variables(layer: Layer, own: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
@@ -162,14 +169,19 @@ def agrees(stage: Stage, env: Mapping[str, str]) -> bool:
     return layer.engine != Engine.POSTGRESQL or wanted.get("DATABASE_URL") == env.get("DATABASE_URL")
 
 
+def require_server(layer: Layer) -> None:
+    """Raise as `server_url` for a layer that should have a server and has none."""
+    if layer.engine == Engine.POSTGRESQL:
+        server_url(layer)
+
+
 def require_apart(stage: Stage, env: Mapping[str, str]) -> None:
     """Keep production's data from a stage of another layer (invariant 11), wherever its variables come from.
 
     Raises: Refused when one of them leads there; Conflict when its own layer has no server for it.
     """
     layer = stage.environment.layer
-    if layer.engine == Engine.POSTGRESQL:
-        server_url(layer)
+    require_server(layer)
     for name in leading_to_production(layer, env):
         raise Refused(
             f"{name} of {stage.called} leads to production's data",

@@ -267,6 +267,7 @@ def _start_as_recorded(stage: Stage) -> StageStart:
     They differ when somebody edited the one, or GAIA was killed between writing the one and the other.
     """
     path = Path(stage.environment.path)
+    layer_servers.require_server(stage.environment.layer)  # or its URL would be taken out of the checkout
     start = stage_start(path, stage.name)
     differs = start.port != stage.port or (stage.https and not start.https)
     if differs or not layer_servers.agrees(stage, start.env):

@@ -113,7 +113,7 @@ def _one_setting(arguments: Namespace) -> int:
     print(json.dumps({"setting": key, "value": shown, "origin": origin}) if arguments.json else shown)
     if arguments.value is not None and origin.startswith("GAIA_"):
         say(f"{origin} in your environment says otherwise, and wins: unset {origin}")
-    elif arguments.value is not None:
+    elif arguments.value is not None and not key.startswith("layers."):  # those are read when they are needed
         say("What runs takes it with its next start: gaia down --keep-stages && gaia up --detach")
     return 0
 

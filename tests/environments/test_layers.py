@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from django.conf import settings
 
+from common import config_edit
 from common.errors import Conflict, GaiaError, InvalidInput, NotFound, Refused, Unavailable
 from environments.actions import health, layer_change, layers, stages
 from environments.actions.layer_servers import stage_url
@@ -26,7 +27,7 @@ from processes.actions.nodes import ensure_node
 from processes.actions.operations import run_operation
 from processes.actions.ports import lease_ports
 from processes.models import Operation, PortLease
-from processes.states import OperationState
+from processes.states import OperationState, ProcessState
 from tests.environments.places import Place, until
 from tests.environments.postgres_server import account, databases, drop_databases, running_server
 
@@ -50,7 +51,6 @@ def postgres(started_server: str) -> Iterator[str]:
 def server(postgres: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """A PostgreSQL server that is configured for layers, with an account of their own."""
     url = account(postgres, "layers")
-    monkeypatch.setitem(settings.GAIA.values, "layers.postgresql_url", url)  # type: ignore[arg-type]
     monkeypatch.setenv("GAIA_LAYERS_POSTGRESQL_URL", url)
     return url
 
@@ -302,17 +302,35 @@ def test_without_a_server(place: Place, shop: Environment, monkeypatch: pytest.M
         put(place, "integration")
     assert "layers.postgresql_url" in raised.value.fix
     gone = f"postgresql://me@127.0.0.1:{place.base_port + 9}"
-    monkeypatch.setitem(settings.GAIA.values, "layers.postgresql_url", gone)  # type: ignore[arg-type]
+    monkeypatch.setenv("GAIA_LAYERS_POSTGRESQL_URL", gone)
     with pytest.raises(Unavailable, match="does not answer"):
         put(place, "integration")
     assert place.environment(1).layer_name == "local"
+
+
+def test_a_server_that_is_configured_while_gaia_runs(
+    place: Place, shop: Environment, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was loaded when this process began does not count, and without a server a launch takes no URL away."""
+    put(place, "integration")
+    before = local(place)
+    monkeypatch.delenv("GAIA_LAYERS_POSTGRESQL_URL")
+    with pytest.raises(Conflict, match="has no PostgreSQL server"):
+        stages.launch(place.stage(1, "qa"))
+    assert local(place) == before
+    config_edit.set_value(settings.GAIA.home, "layers.postgresql_url", server)
+    try:
+        assert health.drift()[0]["findings"] == []
+        assert stages.launch(place.stage(1, "qa")).state == ProcessState.STARTING
+    finally:
+        config_edit.unset(settings.GAIA.home, "layers.postgresql_url")
 
 
 def test_an_account_that_may_make_no_databases(
     place: Place, shop: Environment, postgres: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = account(postgres, "poor", "LOGIN")
-    monkeypatch.setitem(settings.GAIA.values, "layers.postgresql_url", url)  # type: ignore[arg-type]
+    monkeypatch.setenv("GAIA_LAYERS_POSTGRESQL_URL", url)
     done = put(place, "integration")
     assert done.error is not None
     assert done.error["code"] == "refused"
@@ -393,7 +411,7 @@ def test_no_other_layer_comes_to_productions_data(
     assert "prod:" not in written
 
     for powerful in (postgres, account(postgres, "deputy", "LOGIN CREATEDB IN ROLE prod")):
-        monkeypatch.setitem(settings.GAIA.values, "layers.postgresql_url", powerful)  # type: ignore[arg-type]
+        monkeypatch.setenv("GAIA_LAYERS_POSTGRESQL_URL", powerful)
         with pytest.raises(Refused, match="could read the data of layer production"):
             layer_change.plan(place.environment(1), find_layer("integration"))
 
@@ -515,7 +533,7 @@ def test_a_shared_service_that_does_not_answer(
     place: Place, shop: Environment, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = f"redis://:hush-hush@127.0.0.1:{place.base_port + 9}/0"
-    monkeypatch.setitem(settings.GAIA.values, "layers.redis_url", url)  # type: ignore[arg-type]
+    monkeypatch.setenv("GAIA_LAYERS_REDIS_URL", url)
     layers.change(find_layer("integration"), {"needs": ["redis"]})
     put(place, "integration")
     assert local(place)["REDIS_URL"] == url
