@@ -113,6 +113,8 @@ def django_db_setup(django_db_blocker: Any, pytestconfig: pytest.Config) -> Iter
 @pytest.fixture(autouse=True)
 def home() -> Iterator[Home]:
     """The GAIA home in force (`$GAIA_HOME`): the test process's own, emptied after every test."""
+    from sessions import configured
+
     yield settings.GAIA.home
     data = settings.GAIA.home.data
     for entry in [*_HOME.iterdir(), *data.iterdir()]:
@@ -123,6 +125,8 @@ def home() -> Iterator[Home]:
         else:
             entry.unlink()
     settings.GAIA.home.ensure()
+    for remembered in (configured._last_good, configured._last_good_providers):  # of files that are gone now
+        remembered.clear()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -20,19 +21,23 @@ from services.models import Service, ServiceRequest
 from tests.conftest import Operator
 from tests.console import rows
 from tests.endpoints import client_of, problem
+from tests.installation import free_port
 from tests.services.house import House, process_of
 
 pytestmark = pytest.mark.django_db
 
 SERVICES = "/api/orchestration/services/"
+with socket.create_server(("127.0.0.1", 0)) as _taken:
+    PORT = int(_taken.getsockname()[1])  # that nobody listens on
+PORT = free_port()
 DOCUMENT: dict[str, Any] = {
     "name": "api-server",
     "command": "go",
     "args": ["run", "./cmd/api"],
-    "port": 18080,
+    "port": PORT,
     "health_check": {
         "type": "http",
-        "endpoint": "http://localhost:18080/health",
+        "endpoint": f"http://localhost:{PORT}/health",
         "interval": "30s",
         "timeout": "5s",
         "retries": 3,
@@ -56,7 +61,7 @@ def test_the_document_is_taken_as_it_is_written(api: APIClient) -> None:
     assert made.status_code == 201
     told = made.json()
     assert (told["state"], told["desired"], told["port"], told["owner"]) == (
-        "stopped", "down", 18080, "service/api-server",
+        "stopped", "down", PORT, "service/api-server",
     )  # fmt: skip
     assert [(probe["purpose"], probe["ok"]) for probe in told["probes"]] == [("readiness", None), ("liveness", None)]
     assert told["definition"]["command"] == ["go", "run", "./cmd/api"]
@@ -91,7 +96,7 @@ def test_what_collides_is_refused(api: APIClient) -> None:
     api.post(SERVICES, DOCUMENT)
     assert "api-server" in problem(api.post(SERVICES, DOCUMENT), 409)["title"]
     other = {**DOCUMENT, "name": "other"}
-    assert "18080" in problem(api.post(SERVICES, other), 409)["title"]
+    assert str(PORT) in problem(api.post(SERVICES, other), 409)["title"]
     missing = {"name": "lonely", "command": "true", "depends_on": ["nobody"]}
     assert "nobody" in problem(api.post(SERVICES, missing), 404)["title"]
 
