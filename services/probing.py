@@ -69,6 +69,7 @@ class Prober:
         self._health: dict[tuple[int, int], Health] = {}
         self._notes = Notes()
         self._known: set[Key] = set()
+        self._refused: dict[int, str] = {}  # services that cannot be asked, and why
         self._watches: dict[Key, _Watch] = {}  # the loop's own
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -96,8 +97,9 @@ class Prober:
         for key in gone:
             loop.call_soon_threadsafe(self._let_go, key)
         for key, target in targets:
-            loop.call_soon_threadsafe(self._take_up, key, target)
-        self._known = set(wanted)
+            if key not in self._known:  # its definition may have changed between the two looks
+                loop.call_soon_threadsafe(self._take_up, key, target)
+        self._known = (self._known - gone) | {key for key, _ in targets}
 
     def close(self) -> None:
         """Ask nobody any more, write down what was found, and let go of threads and connections."""
@@ -140,8 +142,11 @@ class Prober:
             try:
                 target = target_of(service, processes.get(process_id))
             except Exception as error:  # one that cannot be asked does not keep the others from being asked
-                logger.error("%s cannot be asked how it is: %s", service.called, error)
+                if self._refused.get(service_id) != str(error):
+                    logger.error("%s cannot be asked how it is: %s", service.called, error)
+                self._refused[service_id] = str(error)  # the next turn tries again
                 continue
+            self._refused.pop(service_id, None)
             targets.append(((service_id, process_id, target.revision), target))
         return targets
 
@@ -168,9 +173,7 @@ class Prober:
         watch = _Watch(target, self._kinds, self._clock, self._uniform, self._told(key))
         self._watches[key] = watch
         watch.start()
-        if (
-            not watch.tasks
-        ):  # it has started up, or its line was found: nobody is asked, so nothing would be told
+        if not watch.tasks:  # it has started up, or its line was found: nobody is asked, so nothing would be told
             self._health[key[:2]] = watch.health
 
     def _let_go(self, key: Key) -> None:

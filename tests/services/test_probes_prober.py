@@ -198,6 +198,23 @@ def test_what_runs_is_asked_at_the_port_it_was_started_with(
     assert [(each.port, each.env["PORT"]) for each in said.targets] == [(free_port, str(free_port))] * 2
 
 
+def test_one_that_cannot_be_asked_is_tried_again(
+    prober: Prober, said: Said, until: Until, caplog: pytest.LogCaptureFixture
+) -> None:
+    said.answers = {"api": good("well"), "other": good("well")}
+    service, other = up("api", probe()), up("other", probe())
+    wanted = service.probes
+    Service.objects.filter(pk=service.pk).update(probes=[{"kind": "of another time"}])
+    for _ in range(3):
+        prober.turn()
+    until(lambda: health_of(prober, other).ready)
+    assert caplog.text.count("service api cannot be asked how it is") == 1
+    Service.objects.filter(pk=service.pk).update(probes=wanted)
+    prober.turn()
+    until(lambda: health_of(prober, service).ready)
+    assert [each.name for each in said.targets] == ["other", "api"]
+
+
 def test_start_up_comes_before_everything_else(prober: Prober, said: Said, until: Until, tmp_path: Path) -> None:
     service = up("api", probe("startup"), probe(kind="exec", command=["touch", "asked"]), cwd=str(tmp_path))
     prober.turn()
@@ -369,7 +386,7 @@ def test_between_turns_nothing_is_written_for_each_answer(
     written: list[int] = []
     monkeypatch.setattr(probing, "record", lambda findings: written.append(sum(each.checks for each in findings)))
     said.answers["api"] = good("well")
-    service = up("api", probe(interval=0.01))
+    service = up("api", probe(interval=0.05))
     prober.turn()
     until(lambda: said.asked.get("api", 0) > 50)
     assert len(written) == 1, "the first one"
