@@ -104,7 +104,7 @@ class Probe(_Strict):
     status: list[Annotated[int, Field(ge=100, le=599)]] = []
     text: Word = Field(default="", max_length=1000)
     any_certificate: bool = False
-    interval: Annotated[Seconds, Field(gt=0, le=86400)] = 30.0
+    interval: Annotated[Seconds, Field(ge=0.05, le=86400)] = 30.0  # more often it would keep a core busy
     timeout: Annotated[Seconds, Field(gt=0, le=3600)] = 5.0
     retries: int = Field(default=3, ge=1, le=1000)
     successes: int = Field(default=1, ge=1, le=1000)

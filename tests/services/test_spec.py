@@ -196,6 +196,7 @@ WRONG: list[tuple[Any, str]] = [
     ({"name": "api", "command": "x", "probes": [{"type": "http", "endpoint": "/up"}]}, 'needs a port: "port": 8080'),
     ({"name": "api", "command": "x", "probes": [{"type": "tcp", "endpoint": "db"}]}, "HOST:PORT"),
     ({"name": "api", "command": "x", "probes": [{"type": "tcp", "endpoint": "1", "interval": 0}]}, "out of range"),
+    ({"name": "api", "command": "x", "probes": [{"type": "tcp", "endpoint": "1", "interval": "1ms"}]}, "out of range"),
     ({"name": "api", "command": "x", "probes": [{"type": "tcp", "endpoint": "1", "retries": 0}]}, "out of range"),
     ({"name": "api", "command": "x", "probes": [{"type": "log", "pattern": "x", "purpose": "liveness"}]}, "startup"),
     ({"name": "api", "command": "x", "mcp": {"transport": "http", "url": "http://x/mcp"}}, '"kind": "mcp"'),
