@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -27,8 +26,6 @@ from tests.services.house import House, process_of
 pytestmark = pytest.mark.django_db
 
 SERVICES = "/api/orchestration/services/"
-with socket.create_server(("127.0.0.1", 0)) as _taken:
-    PORT = int(_taken.getsockname()[1])  # that nobody listens on
 PORT = free_port()
 DOCUMENT: dict[str, Any] = {
     "name": "api-server",
