@@ -23,7 +23,6 @@ REBOOT = "reboot"
 EXIT = "exit"
 SIGNAL = "signal"
 
-_REBOOTED = "the machine was restarted"
 _SIGNAL_BASE = 128
 _KILLED = "SIGKILL"
 _UNRUNNABLE = {126: "it cannot be executed", 127: "it was not found"}
@@ -91,13 +90,19 @@ class Following:
     died: bool = False
 
 
-def account(service: Service, process: Process) -> End:
-    """How a start of the service ended, from what the row says."""
+def account(service: Service, process: Process, *, rebooted: bool = False) -> End:
+    """How a start of the service ended, from what the row says.
+
+    Args:
+        rebooted: the machine was restarted since. Then the end was the machine's: whoever is told to end on its way
+            down may do so with code 0, and has not done its work.
+    """
     began, ended = process.started_at, process.ended_at
     lived = _seconds(began, ended)
     healthy, startup = _seconds(service.ready_at, ended), _seconds(began, service.ready_at)
     settled = not service.probes and lived >= backoff.SETTLED_S
-    cause, name, how = _cause(process)
+    done = service.restart == Restart.NEVER and process.exit_code == 0
+    cause, name, how = _cause(process, rebooted and not done)
     by_gaia = process.cause in _ENDED_BY_GAIA
     return End(
         asked=not by_gaia and (process.stop_requested_at is not None or service.state == ServiceState.STOPPING),
@@ -116,7 +121,7 @@ def _seconds(begin: datetime | None, end: datetime | None) -> float:
     return max(0.0, (end - begin).total_seconds()) if begin and end else 0.0
 
 
-def _cause(process: Process) -> tuple[str, str, str]:
+def _cause(process: Process, rebooted: bool) -> tuple[str, str, str]:
     """Cause, signal, and both in words."""
     code = process.exit_code
     name = ""
@@ -127,9 +132,9 @@ def _cause(process: Process) -> tuple[str, str, str]:
         return process.cause, name, _ENDED_BY_GAIA[StopCause(process.cause)]
     if process.state == ProcessState.NOT_STARTED:
         return NOT_STARTED, "", f"did not start: {process.problem}"
+    if rebooted:
+        return REBOOT, "", "is gone: the machine was restarted"
     if process.state == ProcessState.LOST or code is None:
-        if process.problem == _REBOOTED:
-            return REBOOT, "", f"is gone: {_REBOOTED}"
         return LOST, "", "is gone, and nobody knows how it ended"
     if name:
         return SIGNAL, name, f"ended with code {code}, or by signal {name}"

@@ -19,6 +19,7 @@ from django.utils import timezone
 from common.errors import Conflict
 from events import log
 from events.models import Level
+from processes.actions.harvest import rebooted
 from processes.actions.processes import request_stop
 from processes.models import Node, Process
 from processes.reconcile import FORESEEN
@@ -260,7 +261,7 @@ class Supervisor:
 
     def _ended(self, service: Service, process: Process, death: Death, why: str) -> Process | None:
         """Write down what follows from an end. Returns: the next start."""
-        end = ends.account(service, process)
+        end = ends.account(service, process, rebooted=rebooted(process))
         then = ends.following(service, end, self._now(), self._uniform)
         fields = dict(then.fields)
         if then.died:

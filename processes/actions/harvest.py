@@ -132,9 +132,13 @@ def outcome(
     if code is not None:
         cause = cause_of(process)
         return partial(actions.record_exit, process, code, source, swept=swept, asked=asked, cause=cause)
-    rebooted = bool(process.boot_id) and process.boot_id != liveness.boot_id()
-    problem = "the machine was restarted" if rebooted else "its shim was killed"
+    problem = "the machine was restarted" if rebooted(process) else "its shim was killed"
     return partial(actions.record_lost, process, problem, swept=swept, asked=asked)
+
+
+def rebooted(process: Process) -> bool:
+    """Whether the machine was restarted since a process ran."""
+    return bool(process.boot_id) and process.boot_id != liveness.boot_id()
 
 
 def cause_of(process: Process) -> str:

@@ -28,8 +28,8 @@ def process(code: int | None = 1, **fields: Any) -> Process:
     return Process(exit_code=code, **{**began, **fields})
 
 
-def after(one: Service, ended: Process) -> Following:
-    return following(one, account(one, ended), NOW, lambda _low, _high: 1.0)
+def after(one: Service, ended: Process, *, rebooted: bool = False) -> Following:
+    return following(one, account(one, ended, rebooted=rebooted), NOW, lambda _low, _high: 1.0)
 
 
 ASKED = {"stop_requested_at": NOW - timedelta(seconds=1), "cause": StopCause.ASKED}
@@ -64,7 +64,7 @@ def over(cause: StopCause) -> dict[str, Any]:
     ],
 )
 def test_the_cause_of_an_end(code: int | None, fields: dict[str, Any], cause: str, signal: str) -> None:
-    end = account(service(), process(code, **fields))
+    end = account(service(), process(code, **fields), rebooted=fields is REBOOTED)
     assert (end.cause, end.signal, end.code) == (cause, signal, code)
     assert end.how
 
@@ -224,10 +224,16 @@ def test_a_port_that_is_taken_is_tried_for_ever() -> None:
 
 
 @pytest.mark.parametrize(
-    ("restart", "state"), [("always", "starting"), ("on_failure", "starting"), ("never", "failed")]
-)
-def test_a_restart_of_the_machine_is_nobodys_failure(restart: str, state: str) -> None:
-    then = after(service(restart=restart), process(None, **REBOOTED))
+    ("restart", "code", "state"),
+    [
+        ("always", None, "starting"), ("on_failure", None, "starting"), ("never", None, "failed"),
+        ("always", 0, "starting"), ("on_failure", 0, "starting"), ("never", 0, "completed"),
+        ("on_failure", 143, "starting"),
+    ],
+)  # fmt: skip
+def test_a_restart_of_the_machine_is_nobodys_failure(restart: str, code: int | None, state: str) -> None:
+    ended = process(None, **REBOOTED) if code is None else process(code)
+    then = after(service(restart=restart), ended, rebooted=True)
     assert then.state == state
     if state == "starting":
         assert not then.died

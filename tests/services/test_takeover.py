@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from processes.models import Node, Process
 from services.actions.running import restart, start, stop
 from services.models import Service
 from services.verdict import Health
-from tests.processes.conftest import running
+from tests.processes.conftest import Until, running
 from tests.processes.turns import spawn_unnoticed
 from tests.services.house import House, fresh, kinds, process_of
 
@@ -155,12 +156,15 @@ def test_its_time_came_while_there_was_no_daemon(node: Node, registered: Registe
     assert fresh(service).failures == 2
 
 
-def test_a_restart_of_the_machine(node: Node, registered: Register) -> None:
-    """Nobody failed, and what was up is up again."""
-    service, down = start(registered()), registered("down")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["pulled", "in order"])
+def test_a_restart_of_the_machine(number: int, node: Node, registered: Register, until: Until, tmp_path: Path) -> None:
+    """Nobody failed, and what was up is up again: also who obeyed when the machine told everybody to end."""
+    script = "trap 'exit 0' TERM; touch up; while :; do sleep 0.1; done"
+    service, down = start(registered(script=script)), registered("down")
     settle(House(node))
     first = process_of(service)
-    os.killpg(first.pid, signal.SIGKILL)
+    until((tmp_path / "up").exists)
+    os.killpg(first.pid, number)
     os.waitpid(first.pid, 0)
     Process.objects.filter(pk=first.pk).update(boot_id="an earlier one")
 
