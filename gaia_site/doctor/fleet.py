@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 from django.conf import settings
 
@@ -15,7 +16,7 @@ from gaia_site.doctor.checks import EVERY, PORTS, USUAL, Check, Depth, Needs, fa
 
 _RECORDED = frozenset({Depth.VERIFY, Depth.PRODUCTION})
 _ELSEWHERE = {"ports"}  # `check_ports` asks the same of all ports, not only of stages'
-_MANY_DIRTY = 3
+_MANY = 3
 
 
 def check_parts() -> Iterator[Finding]:
@@ -73,23 +74,48 @@ def check_environments() -> Iterator[Finding]:
 def _of(directory: str, finding: Finding) -> Finding:
     about = f"{directory}/{finding.about}" if finding.about else directory
     return Finding(
-        finding.check, finding.verdict, finding.what, finding.meaning, finding.fix, finding.fault, about,
-        data=finding.data,
+        finding.check, finding.verdict, _named(directory, finding.what), finding.meaning, finding.fix, finding.fault,
+        about, data=finding.data,
     )  # fmt: skip
+
+
+def _named(directory: str, what: str) -> str:
+    """What stands below an environment's name elsewhere says here whose it is."""
+    return f"{directory}: {what}" if what.startswith("its ") else what
 
 
 def check_recorded() -> Iterator[Finding]:
     """What the last look at every environment found; for who has no time to look."""
-    from environments.health_overview import health_of_all
+    from environments.health_overview import health_of
+    from environments.models import Environment
+    from environments.states import ENVIRONMENT_ACTIVE, EnvironmentState
 
-    for one in health_of_all():
-        for each in one["findings"]:
-            if each["verdict"] != Verdict.OK and each["check"] not in _ELSEWHERE:
-                verdict = Verdict(each["verdict"])
-                fault = each["key"].partition(".")[2]
-                yield Finding(
-                    each["check"], verdict, each["what"], each["meaning"], each["fix"], fault, one["environment"]
-                )
+    live = list(Environment.objects.filter(state__in=ENVIRONMENT_ACTIVE).select_related("project"))
+    damaged = {each.directory: each for each in live if each.state == EnvironmentState.DAMAGED}
+    for name, each in damaged.items():  # that is known without a look
+        fix = f"gaia env setup --project {each.project.name}"
+        what = f"{name} is damaged" + (f": {each.problem}" if each.problem else "")
+        yield failed("environments", "damaged", what, "Its stages cannot be launched.", fix, name)
+    told = [one for one in health_of(live) if one["environment"] not in damaged]
+    for one in told:
+        yield from _recorded(one)
+    unseen = [one["environment"] for one in told if one["checked_at"] is None]
+    if unseen:
+        names = _some(unseen)
+        yield note("environments", "unseen", f"nobody has looked at {names} yet", "gaia doctor does, without --verify.")
+
+
+def _recorded(one: dict[str, Any]) -> Iterator[Finding]:
+    for each in one["findings"]:
+        if each["verdict"] != Verdict.OK and each["check"] not in _ELSEWHERE:
+            what, fault = _named(one["environment"], each["what"]), each["key"].partition(".")[2]
+            verdict = Verdict(each["verdict"])
+            yield Finding(each["check"], verdict, what, each["meaning"], each["fix"], fault, one["environment"])
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _MANY} more" if names[_MANY:] else ""
+    return ", ".join(names[:_MANY]) + more
 
 
 def check_dirty() -> Iterator[Finding]:
@@ -100,10 +126,7 @@ def check_dirty() -> Iterator[Finding]:
     states = GitState.objects.filter(environment__state__in=ENVIRONMENT_ACTIVE).select_related("environment")
     dirty = [state.environment.directory for state in states if state.dirty]
     if dirty:
-        names = ", ".join(dirty[:_MANY_DIRTY]) + (
-            f" and {len(dirty) - _MANY_DIRTY} more" if dirty[_MANY_DIRTY:] else ""
-        )
-        yield note("git", "dirty", f"uncommitted work lies in {names}", "gaia multi-env-status shows how much.")
+        yield note("git", "dirty", f"uncommitted work lies in {_some(dirty)}", "gaia multi-env-status shows how much.")
 
 
 def check_sessions() -> Iterator[Finding]:

@@ -19,7 +19,8 @@ from django.db import connection
 from django.utils import timezone
 
 from environments.drivers.stage_files import SCRIPTS
-from environments.models import Stage
+from environments.models import Environment, Health, Stage
+from environments.states import EnvironmentState
 from events.models import Event
 from gaia_site.cli.arguments import build_parser
 from gaia_site.doctor.checks import Depth
@@ -69,6 +70,11 @@ class Fault:
 
 def home_opened(shop: Place) -> None:
     settings.GAIA.home.root.chmod(0o755)
+
+
+def set_up_interrupted(shop: Place) -> None:
+    """Nobody has looked since: the row knows it all the same."""
+    Environment.objects.update(state=EnvironmentState.DAMAGED, problem="its set-up was interrupted")
 
 
 def token_readable(shop: Place) -> None:
@@ -159,6 +165,7 @@ FAULTS = [
     Fault("git.detached/shop-dev1", head_detached, verdict="warning"),
     Fault("layer.env-file/shop-dev1", layer_drifted, verdict="warning"),
     Fault("databases.damaged/shop-dev1/qa", database_damaged),
+    Fault("environments.damaged/shop-dev1", set_up_interrupted, Depth.VERIFY),
     Fault("backups.never", never_backed_up, Depth.VERIFY, "warning"),
     Fault("certificates.missing/shop-dev1", certificate_missing, Depth.VERIFY),
     Fault("migrations.missing", migration_missing, Depth.VERIFY),
@@ -173,6 +180,9 @@ def found(depth: Depth) -> dict[str, dict[str, Any]]:
 def test_nothing_is_found_where_nothing_is_wrong(shop: Place) -> None:
     for depth in (Depth.COMPREHENSIVE, Depth.VERIFY, Depth.PORTS):
         assert set(found(depth)) <= {"production.public-url", "production.told"}, depth
+    Health.objects.all().delete()
+    [unseen] = [each for each in examine(Depth.VERIFY)["notes"] if each["key"].startswith("environments.")]
+    assert unseen["what"] == "nobody has looked at shop-dev1 yet"
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.key)
