@@ -222,6 +222,8 @@ class Prober:
         except (DatabaseError, InterfaceError) as error:
             logger.warning("what probes found cannot be written down now: %s", error)
             self._notes.put_back(findings)
+        except Exception:  # a defect: nobody looks at what this thread raises
+            logger.exception("what probes found cannot be written down")
         finally:
             close_old_connections()
 

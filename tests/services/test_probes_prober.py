@@ -365,6 +365,20 @@ def test_a_database_that_does_not_answer_loses_nothing(
     until(lambda: [ok for _, ok in periods(service)] == [False, True])
 
 
+def test_a_defect_in_writing_down_is_seen(
+    prober: Prober, until: Until, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(findings: list[Finding]) -> None:
+        raise ValueError("half a character")
+
+    monkeypatch.setattr(probing, "record", broken)
+    service = up("api", probe())
+    prober.turn()
+    until(lambda: "half a character" in caplog.text)
+    monkeypatch.setattr(probing, "record", health.record)
+    until(lambda: periods(service) == [("nothing was said", False)])
+
+
 def test_findings_become_periods(node: Node) -> None:
     service, now = up("api", probe()), timezone.now()
 
