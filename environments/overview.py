@@ -116,7 +116,8 @@ def describe_stage(stage: Stage, process: Process | None, service: Service | Non
         "port": stage.port,
         "url": stage.url,
         "https": stage.https,
-        "database": stage.database,
+        # what it was given on the server of its layer, if that has one
+        "database": stage.servers.get(stage.environment.layer_name, stage.database),
         "state": stage_state(process),
         "pid": process.pid if process and process.active else None,
         "since": _since(process),

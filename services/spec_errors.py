@@ -69,7 +69,7 @@ def _path(location: _Path) -> str:
 def _text(error: ErrorDetails, model: type[BaseModel]) -> str:
     kind, given = error["type"], error.get("input")
     if kind == "value_error":
-        return str(error["ctx"]["error"])
+        return str(error["ctx"]["error"]).removesuffix(".")
     if kind == "extra_forbidden":
         return _unknown(error, model)
     if kind in {"enum", "literal_error"}:

@@ -181,6 +181,7 @@ def test_engine_ports_and_files_follow_and_back_to_local(place: Place, shop: Env
     assert ports_of(place) == [first, first + 1, first + 2]
     assert [PortLease.objects.get(owner=f"environment/shop-dev1/{name}").port for name in STAGES] == ports_of(place)
     assert databases(server) == set(told["made"])
+    assert [one["database"] for one in layer_change.described(place.environment(1))] == told["made"]
     own = variables(place)
     assert (own["GAIA_LAYER"], own["DATABASE_ENGINE"], own["PORT"]) == ("integration", "postgresql", str(first + 1))
     assert own["DATABASE_PATH"] == "data/qa/shop.db", "the file is still where it was"
@@ -198,6 +199,7 @@ def test_engine_ports_and_files_follow_and_back_to_local(place: Place, shop: Env
 
     back = put(place, "local").result
     assert ports_of(place) == before
+    assert layer_change.described(place.environment(1))[1]["database"] == "data/qa/shop.db"
     assert "Its stages find the SQLite files again that they had before." in back["notes"]
     assert not {"DATABASE_URL", "DATABASE_ENGINE"} & set(variables(place))
     assert not {"QA_DATABASE_URL", "GAIA_MCP"} & set(local(place))
