@@ -28,6 +28,8 @@ from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import Any
 
+from tests import measuring
+
 ROOT = Path(__file__).resolve().parents[1]
 _FORKS = multiprocessing.get_context("forkserver")
 _EARLY = ("PYTHON", "LC_", "LANG", "GAIA_PYTHON", "TZ")
@@ -137,7 +139,9 @@ def _start(
     words: Sequence[str | Path], cwd: Path, environ: Mapping[str, str], descriptors: Sequence[int]
 ) -> ForkServerProcess:
     _come_up()
-    arguments = ([*map(str, words)], str(cwd), dict(environ), _Passed(descriptors))
+    measured = measuring.counts(words)
+    kept = {name: value for name, value in environ.items() if measured or name != measuring.VARIABLE}
+    arguments = ([*map(str, words)], str(cwd), kept, _Passed(descriptors))
     process = _FORKS.Process(target=_become, args=arguments, daemon=True)
     process.start()
     return process
@@ -221,10 +225,12 @@ def _become(words: list[str], cwd: str, environ: dict[str, str], descriptors: li
         os.environ.update(environ)
         os.chdir(cwd)
         sys.path[:] = [str(ROOT), *(place for place in sys.path if place and place != str(ROOT))]
+        measuring.begin(measuring.STARTED)
         code = _run(words)
     except BaseException:
         traceback.print_exc()
     finally:
+        measuring.write()
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os._exit(code)

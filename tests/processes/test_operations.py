@@ -391,5 +391,6 @@ def test_it_outlives_the_daemon_and_its_result_is_harvested(daemon: Daemon, unti
     process = until(lambda: Process.objects.filter(owner=operation.owner, state=ProcessState.EXITED).first())
     operation.refresh_from_db()
     assert operation.result == {"text": "went on"}
-    assert (process.exit_code, process.exit_source) == (0, "journal")
+    assert process.exit_code == 0
+    assert process.exit_source in {"journal", "pidfd"}  # the second when it was still about to end
     assert (tmp_path / "began").read_text().count("\n") == 1

@@ -14,6 +14,7 @@ from django.db import connection
 from events.models import Event
 from processes.drivers import spawn
 from processes.drivers.liveness import Identity
+from processes.drivers.shim import TOKEN_VARIABLE
 from processes.models import Node, Process
 from processes.reconcile import ProcessReconciler
 
@@ -75,9 +76,17 @@ def spawn_unnoticed(process: Process, **changes: Any) -> spawn.Spawned:
 
 
 def reap_one() -> bool:
-    """Reap a child with a session of its own, as all are that GAIA starts; whether there was one."""
+    """Reap a child that GAIA has started; whether there was one."""
     for child in psutil.Process().children():
-        if os.getsid(child.pid) != os.getsid(0):
+        if is_attempt(child):
             os.waitpid(child.pid, 0)
             return True
     return False
+
+
+def is_attempt(child: psutil.Process) -> bool:
+    """Whether it is the shim of a start; one that has ended does not show its variables any more."""
+    try:
+        return TOKEN_VARIABLE in child.environ()
+    except psutil.Error:  # a zombie
+        return True
