@@ -310,6 +310,7 @@ def test_after_a_reboot_strangers_are_left_alone(gaia: Gaia) -> None:
     gaia.up()
     until(lambda: settled(gaia))
     os.kill(gaia.daemons()[0].pid, signal.SIGKILL)
+    until(lambda: not gaia.daemons())
     before = {one.pid for one in gaia.processes()}
     Process.objects.update(boot_id="11111111-2222-3333-4444-555555555555")
     said = gaia(*gaia.up_words, code=4)  # the stranger that listens there is our own console of another life
