@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from processes.actions import processes as actions
+from processes.actions import limits as actions
 from processes.actions.harvest import identity_of
 from processes.actions.traces import trace
 from processes.drivers import priority, usage

@@ -123,6 +123,11 @@ class Process(Stateful):
         return self.title or self.owner
 
     @property
+    def sentence(self) -> str:
+        """How a sentence about it begins."""
+        return self.title[:1].upper() + self.title[1:] if self.title else self.owner
+
+    @property
     def key(self) -> str:
         """Subject of its events: what it runs for."""
         return self.owner

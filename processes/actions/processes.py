@@ -20,8 +20,8 @@ from django.utils import timezone
 from common.errors import Conflict
 from common.home import gaia_home
 from events import log
-from events.models import Event, Level
-from processes.limits import Limits, does, figure, kept_by
+from events.models import Level
+from processes.limits import Limits, kept_by
 from processes.models import Node, Process
 from processes.states import PROCESS_TRANSITIONS, EnvironmentBase, ExitSource, Origin, ProcessState, StopCause
 
@@ -118,72 +118,6 @@ def request_stop_many(processes: Iterable[Process], *, cause: str = StopCause.AS
     return [wanted[pk] for pk in keys]
 
 
-def stop_over_limit(process: Process, cause: str, *, name: str, limit: float, used: float) -> bool:
-    """Write the intent to stop a process because it uses more than it may. False when it is stopping already.
-
-    Args:
-        cause: a `StopCause`.
-        name: of the limit, as in `Limits`.
-        limit, used: in the limit's own unit.
-    """
-    with log.atomic():
-        changed = (
-            Process.objects.active()
-            .filter(pk=process.pk, stop_requested_at=None)
-            .update(stop_requested_at=timezone.now(), cause=cause)
-        )
-        if changed:
-            log.emit(
-                "process.limit_exceeded",
-                subject=process.owner,
-                message=f"{_subject(process)} is stopped: it {does(name, used)}, its limit is {figure(name, limit)}",
-                level=Level.WARNING,
-                limit=name,
-                most=limit,
-                used=used,
-                cause=cause,
-                attempt=process.attempt,
-            )
-    return bool(changed)
-
-
-def warn_limit(process: Process, *, name: str, limit: float, used: float) -> None:
-    """Say that a process comes near a limit; the figures are in the limit's own unit."""
-    with log.atomic():
-        log.emit(
-            "process.limit_warning",
-            subject=process.owner,
-            message=f"{_subject(process)} {does(name, used)}, its limit is {figure(name, limit)}",
-            level=Level.WARNING,
-            limit=name,
-            most=limit,
-            used=used,
-            attempt=process.attempt,
-        )
-
-
-def was_warned(process: Process, name: str) -> bool:
-    """Whether somebody was warned about that limit of this start."""
-    told = Event.objects.filter(kind="process.limit_warning", subject=process.owner)
-    return told.filter(data__attempt=process.attempt, data__limit=name).exists()
-
-
-def record_throttled(process: Process, *, limit: float, used: float, nice: int) -> None:
-    """It uses more CPU than it may, and got a lower priority."""
-    with log.atomic():
-        log.emit(
-            "process.throttled",
-            subject=process.owner,
-            message=f"{_subject(process)} {does('cpu_percent', used)}, its limit is {figure('cpu_percent', limit)}: "
-            f"it gets nice {nice}, and so less where others want to work",
-            level=Level.WARNING,
-            limit="cpu_percent",
-            most=limit,
-            used=used,
-            attempt=process.attempt,
-        )
-
-
 def record_started(
     process: Process,
     *,
@@ -204,7 +138,7 @@ def record_started(
         process,
         ProcessState.RUNNING,
         kind="process.adopted" if adopted else "process.started",
-        message=f"{_subject(process)} {verb} as pid {pid}",
+        message=f"{process.sentence} {verb} as pid {pid}",
         fields={
             "pid": pid,
             "start_ticks": start_ticks,
@@ -222,7 +156,7 @@ def record_stopping(process: Process) -> bool:
         process,
         ProcessState.STOPPING,
         kind="process.stopping",
-        message=f"{_subject(process)} is being stopped",
+        message=f"{process.sentence} is being stopped",
     )
 
 
@@ -235,7 +169,7 @@ def record_stopping_many(processes: Iterable[Process]) -> None:
         keys = list(running.order_by("pk").values_list("pk", flat=True))
         Process.objects.filter(pk__in=keys).update(state=ProcessState.STOPPING, env={})
         for process in [known[pk] for pk in keys]:
-            message = f"{_subject(process)} is being stopped"
+            message = f"{process.sentence} is being stopped"
             log.emit("process.stopping", subject=process.owner, message=message, attempt=process.attempt)
     for pk in keys:
         known[pk].state, known[pk].env = ProcessState.STOPPING, {}
@@ -264,7 +198,7 @@ def record_exit(
     wanted = asked or process.stop_requested_at is not None
     cause = process.cause or (StopCause.ASKED if asked else cause)
     failed = code != 0 if not wanted else cause not in ("", StopCause.ASKED)
-    told = f"{_subject(process)} {'was stopped' if wanted else _ending(code)}{_why(cause)}{_swept(swept)}"
+    told = f"{process.sentence} {'was stopped' if wanted else _ending(code)}{_why(cause)}{_swept(swept)}"
     return _change(
         process,
         ProcessState.EXITED,
@@ -292,11 +226,6 @@ def _end(process: Process, asked: bool) -> dict[str, Any]:
     return {"ended_at": now} | ({"stop_requested_at": process.stop_requested_at or now} if asked else {})
 
 
-def _subject(process: Process) -> str:
-    """How a sentence about it begins."""
-    return _sentence(process.title) if process.title else process.owner
-
-
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
@@ -322,7 +251,7 @@ def record_lost(process: Process, problem: str, *, swept: int = 0, asked: bool =
         process,
         ProcessState.LOST,
         kind="process.lost",
-        message=f"{_subject(process)} was lost: {problem}{_swept(swept)}",
+        message=f"{process.sentence} was lost: {problem}{_swept(swept)}",
         level=Level.ERROR,
         fields={"exit_source": ExitSource.UNKNOWN, "problem": problem, **_end(process, asked)},
         swept=swept,
@@ -344,7 +273,7 @@ def record_not_started(process: Process, problem: str, *, level: str = Level.ERR
         process,
         ProcessState.NOT_STARTED,
         kind="process.not_started",
-        message=f"{_subject(process)} did not start: {problem}",
+        message=f"{process.sentence} did not start: {problem}",
         level=level,
         fields={"ended_at": timezone.now(), "problem": problem},
     )

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.gaia_site.command_line import CommandLine
 from tests.installation import Gaia, installation
+
+if TYPE_CHECKING:
+    from tests.environments.places import Place
 
 
 @pytest.fixture
@@ -30,6 +34,27 @@ def cli(gaia: Gaia, tmp_path: Path) -> Iterator[CommandLine]:
     line.end()
     if stamp.exists():
         _STAMP[:] = [stamp.read_text()]
+
+
+@pytest.fixture
+def shop_of(
+    cli: CommandLine, acting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[int], Place]]:
+    """Sets up so many environments of a repository called shop on the command line's installation."""
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    from tests.environments.drivers.repositories import make_repository
+    from tests.environments.places import Place, free_ports
+
+    with free_ports() as base:
+
+        def set_up(count: int) -> Place:
+            source = make_repository(tmp_path / "code" / "shop", {"README.md": "hello\n"})
+            place = Place(tmp_path / "code", source, base)
+            place.set_up(count, base_port=base)
+            return place
+
+        yield set_up
 
 
 @pytest.fixture

@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
 from environments.models import Environment, Health
 from gaia_site.cli import health as verb
-from tests.environments.drivers.repositories import git, make_repository
-from tests.environments.places import Place, free_ports
+from tests.environments.drivers.repositories import git
+from tests.environments.places import Place
 from tests.gaia_site.command_line import CommandLine
 
 
 @pytest.fixture
-def shop(cli: CommandLine, acting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def shop(shop_of: Callable[[int], Place]) -> Place:
     """Environments shop-dev1 and shop-dev2 on the command line's installation."""
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
-    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-    source = make_repository(tmp_path / "code" / "shop", {"README.md": "hello\n"})
-    with free_ports() as base:
-        place = Place(tmp_path / "code", source, base)
-        place.set_up(2, base_port=base)
-        yield place
+    return shop_of(2)
 
 
 def test_nothing_to_look_at(cli: CommandLine) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +15,14 @@ from environments.models import Environment, Layer
 from processes.actions.operations import run_operation
 from processes.models import Operation
 from tests.conftest import Operator
-from tests.environments.drivers.repositories import make_repository
-from tests.environments.places import Place, free_ports
+from tests.environments.places import Place
 from tests.gaia_site.command_line import CommandLine
 
 
 @pytest.fixture
-def shop(cli: CommandLine, acting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def shop(shop_of: Callable[[int], Place]) -> Place:
     """Environment shop-dev1 on the command line's installation."""
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
-    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-    source = make_repository(tmp_path / "code" / "shop", {"README.md": "hello\n"})
-    with free_ports() as base:
-        place = Place(tmp_path / "code", source, base)
-        place.set_up(1, base_port=base)
-        yield place
+    return shop_of(1)
 
 
 # -- gaia layer

@@ -11,6 +11,7 @@ import pytest
 
 from events.models import Event
 from processes import keeping
+from processes.actions import limits
 from processes.actions import processes as actions
 from processes.keeping import LimitKeeper
 from processes.models import Node, Process
@@ -255,7 +256,7 @@ def test_it_ended_before_it_could_be_stopped(run: Any, turn: Turn, keeping_: Kee
     process = run("touch up; exec sleep 100", run_time_s=10)
     stale = Process.objects.get(pk=process.pk)
     actions.record_exit(process, 0, "wait")
-    assert not actions.stop_over_limit(stale, StopCause.RUN_TIME, name="run_time_s", limit=10, used=11)
+    assert not limits.stop_over_limit(stale, StopCause.RUN_TIME, name="run_time_s", limit=10, used=11)
     assert not Event.objects.filter(kind="process.limit_exceeded").exists()
 
 
