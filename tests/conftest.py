@@ -33,6 +33,10 @@ for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
     if signal.getsignal(_number) == signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
+# What is imported is kept compiled: a thousand processes of the tests load GAIA's code from its beginning.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 measuring.begin()
 
 # The settings read the environment when they are imported, and make the home. So this happens first of all: nothing
