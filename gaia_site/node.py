@@ -13,6 +13,7 @@ from processes.disk import DiskWatch
 from processes.models import Node
 from processes.rotation import Rotation
 from processes.samples import Sampler
+from services.actions.former_secrets import forget_gone
 from services.actions.registry import Export
 from services.asking import KINDS
 from services.history import forget_old
@@ -36,6 +37,7 @@ def loops(node: Node) -> list[Loop]:
         Loop("disk", 2.0, DiskWatch(node).turn),
         Loop("registry of services", 5.0, Export().turn),
         Loop("history of probes", 3600.0, forget_old),
+        Loop("former secrets", 3600.0, forget_gone),
         Loop("notifications", 1.0, Notifier().turn),
     ]
     announcer = Announcer(lambda: _is_up(node), lambda: parts.status_line(parts.rows(node)))

@@ -48,6 +48,7 @@ class ServiceSerializer(_Shape):
     since = serializers.DateTimeField()
     problem = serializers.CharField(allow_blank=True)
     desired = serializers.ChoiceField(choices=Desired.choices)
+    outdated = serializers.BooleanField(help_text="It runs as it was defined before; a restart has it follow")
     pid = serializers.IntegerField(allow_null=True)
     port = serializers.IntegerField(allow_null=True)
     restarts = serializers.IntegerField(help_text="Starts nobody asked for")

@@ -50,8 +50,9 @@ class Target:
 
 
 def target_of(service: Service, process: Process | None) -> Target:
-    """What there is to know of a service, and of a start of it, to ask: at the port it was started with, whichever
-    its definition has by now."""
+    """What there is to know of a service, and of a start of it, to ask: as it was started, whatever its definition
+    says by now."""
+    service = service.as_started() if process is not None else service
     port = process.port if process is not None and process.port is not None else service.port
     inherits = Process(env_base=service.env_base, user=service.user, env=environment(service, port))
     return Target(

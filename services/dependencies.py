@@ -15,7 +15,7 @@ from processes.actions.traces import trace
 from processes.models import Process
 from processes.states import ProcessState
 from services.drivers.patterns import compile_pattern
-from services.drivers.probe_log import LogWatch
+from services.drivers.probe_log import MOST_AT_ONCE, LogWatch
 from services.mcp import runs_for_clients_only
 from services.models import Dependency, Service
 from services.states import Condition, Desired, ServiceState
@@ -76,9 +76,14 @@ def in_start_order(services: Iterable[Service]) -> list[Service]:
 
 
 class Gates:
-    """Looks at what services wait for. Remembers how far it has read in logs, so that no line is read twice."""
+    """Looks at what services wait for. Remembers how far it has read in logs, so that no line is read twice.
 
-    def __init__(self) -> None:
+    Args:
+        most: bytes that one look reads of a log; the next one goes on from there.
+    """
+
+    def __init__(self, most: int = MOST_AT_ONCE) -> None:
+        self._most = most
         self._lines: dict[tuple[int, str], LogWatch] = {}
         self._asked: set[tuple[int, str]] = set()  # since `forget`
         self._gateless: dict[int, int] = {}  # and of which revision that is known
@@ -133,7 +138,7 @@ class Gates:
         self._asked.add(key)
         if key not in self._lines:
             path = trace(process, process.log)
-            self._lines[key] = LogWatch(path, process.log_offset, compile_pattern(edge.pattern))
+            self._lines[key] = LogWatch(path, process.log_offset, compile_pattern(edge.pattern), most=self._most)
         return self._lines[key].look().ok
 
     def forget(self, live: set[int]) -> None:

@@ -100,7 +100,7 @@ def account(service: Service, process: Process, *, rebooted: bool = False) -> En
     began, ended = process.started_at, process.ended_at
     lived = _seconds(began, ended)
     healthy, startup = _seconds(service.ready_at, ended), _seconds(began, service.ready_at)
-    settled = not service.probes and lived >= backoff.SETTLED_S
+    settled = not service.probes_asked and lived >= backoff.SETTLED_S
     done = service.restart == Restart.NEVER and process.exit_code == 0
     cause, name, how = _cause(process, rebooted and not done)
     by_gaia = process.cause in _ENDED_BY_GAIA
@@ -113,7 +113,7 @@ def account(service: Service, process: Process, *, rebooted: bool = False) -> En
         lived_s=lived,
         healthy_s=healthy,
         startup_s=startup,
-        ever_ready=service.ever_ready or settled or (bool(service.probes) and service.ready_at is not None),
+        ever_ready=service.ever_ready or settled or (bool(service.probes_asked) and service.ready_at is not None),
     )
 
 

@@ -36,6 +36,7 @@ class Glance(NamedTuple):
     desired: str
     next_start_at: datetime | None
     probes: list[Any]
+    started_as: dict[str, Any]
     failures: int
     alarmed_at: datetime | None
     ready_at: datetime | None
@@ -64,7 +65,7 @@ class Glance(NamedTuple):
             return False
         if self.state == ServiceState.STARTING or self._may_be_steady(now):
             return True
-        return self._differs(health(self.pk, live.pk) if self.probes else NO_PROBES)
+        return self._differs(health(self.pk, live.pk) if self.started_as.get("probes", self.probes) else NO_PROBES)
 
     def _differs(self, health: Health) -> bool:
         if health.live is False:

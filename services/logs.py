@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from common.home import gaia_home
 from common.redaction import mask_values
 from processes.actions.logs import read_end_lines, read_lines
-from processes.actions.traces import trace
-from processes.models import Process
+from services.actions import former_secrets
+from services.actions.former_secrets import log_file
 from services.models import Service
+
+__all__ = ["log_file", "read_end", "read_on", "secrets_of"]
 
 
 def read_end(service: Service, lines: int) -> dict[str, Any]:
@@ -27,23 +27,17 @@ def read_on(service: Service, offset: int) -> dict[str, Any]:
     return _told(service, read_lines(log_file(service), offset))
 
 
-def log_file(service: Service) -> Path:
-    """Where it writes: the file of its newest start, or where its first one will."""
-    newest = Process.objects.filter(node_id=service.node_id, owner=service.owner).order_by("-id").first()
-    if newest is not None:
-        return trace(newest, newest.log)
-    return Path(service.log or gaia_home().processes / f"{service.owner.replace('/', '-')}.log")
-
-
 def _told(service: Service, read: tuple[str, int, str]) -> dict[str, Any]:
     text, after, unfinished = read
+    hidden = [*service.secret_values, *former_secrets.of(service.owner)]
     return {
-        "text": mask_values(text, service.secret_values),
+        "text": mask_values(text, hidden),
         "next_offset": after,
-        "unfinished": mask_values(unfinished, service.secret_values),
+        "unfinished": mask_values(unfinished, hidden),
     }
 
 
 def secrets_of(owner: str) -> list[str]:
     """What nobody is shown of what processes of an owner write."""
-    return [value for service in Service.objects.filter(owner=owner) for value in service.secret_values]
+    current = [value for service in Service.objects.filter(owner=owner) for value in service.secret_values]
+    return [*current, *former_secrets.of(owner)]

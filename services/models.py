@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.db import models
 from django.db.models import F, Q
@@ -54,6 +54,9 @@ class Service(Stateful):
     journal = models.CharField(max_length=1000, blank=True, help_text="Empty: the node's own")
     details = models.JSONField(default=dict, blank=True, help_text="What its kind needs besides: MCP transport and URL")
     revision = models.PositiveIntegerField(default=1, help_text="Counts changes of what it is")
+    started_as = models.JSONField(
+        default=dict, blank=True, help_text="What it was when the start that runs was asked for; empty: the same as now"
+    )
 
     # what people want, and how it is
     desired = models.CharField(max_length=5, choices=Desired.choices, default=Desired.DOWN)
@@ -98,8 +101,25 @@ class Service(Stateful):
 
     @property
     def secret_values(self) -> list[str]:
-        """What nobody is shown of whatever it says."""
-        return [str(value) for value in self.secrets.values() if value is not None]
+        """What nobody is shown of whatever it says now; `former_secrets` has what its log may hold besides."""
+        found = [*self.secrets.values(), *self.started_as.get("secrets", {}).values()]
+        return [str(value) for value in found if value is not None]
+
+    @property
+    def outdated(self) -> bool:
+        """Its definition was changed since the start that runs, which goes on as it was started."""
+        return any(getattr(self, name) != value for name, value in self.started_as.items() if name != "revision")
+
+    @property
+    def probes_asked(self) -> list[dict[str, Any]]:
+        """The checks of what runs, else those its next start will have."""
+        found: list[dict[str, Any]] = self.started_as.get("probes", self.probes)
+        return found
+
+    def as_started(self) -> Service:
+        """A copy that is what the start that runs was asked for as; to look at, never to be saved."""
+        fields = {field.attname: getattr(self, field.attname) for field in self._meta.concrete_fields}
+        return Service(**{**fields, **self.started_as})
 
 
 class Dependency(models.Model):
@@ -144,6 +164,25 @@ class ProbePeriod(models.Model):
 
     def __str__(self) -> str:
         return f"{self.service} {self.probe}: {'ok' if self.ok else 'bad'}"
+
+
+class FormerSecret(models.Model):
+    """A value that a secret had. Kept, as the secrets of services are, while a log may hold it: to mask it there."""
+
+    owner = models.CharField(max_length=200, help_text="Key of the service that had it")
+    value = models.TextField()
+    log = models.CharField(max_length=1000, help_text="What its processes wrote to")
+    attempt = models.PositiveIntegerField(help_text="The last start that may have had it")
+    until = models.BigIntegerField(
+        null=True, blank=True, help_text="Bytes the log held when nobody had it any more; empty: somebody may"
+    )
+
+    class Meta:
+        ordering: ClassVar = ["id"]
+        indexes: ClassVar = [models.Index(fields=["owner"], name="former_secrets_of_owner")]
+
+    def __str__(self) -> str:
+        return f"a former secret of {self.owner}"
 
 
 class ServiceRequest(models.Model):

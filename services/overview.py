@@ -43,9 +43,9 @@ def services_overview(services: Iterable[Service] | None = None) -> list[dict[st
 def service_overview(service: Service) -> dict[str, Any]:
     """How one is.
 
-    Returns: id, name, title, kind, owner, state, since, problem, desired, pid, port, restarts, failures,
+    Returns: id, name, title, kind, owner, state, since, problem, desired, outdated, pid, port, restarts, failures,
     next_start_at, last_death, uptime_s, cpu (percent of one core), memory (bytes), probes, limits, depends_on,
-    dependents. Times are ISO 8601. What is not known is None.
+    dependents. Outdated: it runs as it was defined before. Times are ISO 8601. What is not known is None.
     """
     return _told(service, _look([service]))
 
@@ -72,6 +72,7 @@ def _told(service: Service, known: _Known) -> dict[str, Any]:
     live = newest if newest is not None and newest.active else None
     used = _figures_of(live, known.figures.get(service.owner))
     uptime = _uptime(live, known.now)
+    periods, begun = known.periods.get(service.pk, {}), _begun(service, live)
     return {
         "id": service.pk,
         "name": service.name,
@@ -82,8 +83,9 @@ def _told(service: Service, known: _Known) -> dict[str, Any]:
         "since": service.state_since.isoformat(),
         "problem": service.problem,
         "desired": service.desired,
+        "outdated": service.outdated,
         "pid": live.pid if live is not None else None,
-        "port": service.port,
+        "port": live.port if live is not None and live.port is not None else service.port,
         "restarts": service.restarts,
         "failures": service.failures,
         "next_start_at": service.next_start_at and service.next_start_at.isoformat(),
@@ -91,7 +93,7 @@ def _told(service: Service, known: _Known) -> dict[str, Any]:
         "uptime_s": uptime,
         "cpu": used and round(used.cpu, 1),
         "memory": used and used.memory,
-        "probes": [_probe(each, known.periods.get(service.pk, {}), _begun(service, live)) for each in service.probes],
+        "probes": [_probe(each, periods, begun) for each in service.probes_asked],
         "limits": _limits(service, live, used, uptime, known.now),
         "depends_on": [
             {"name": gate.on.name, "condition": gate.condition, "pattern": gate.pattern, "met": gate.met}

@@ -118,17 +118,20 @@ class Prober:
 
     def _wanted(self) -> dict[Key, tuple[int, int]]:
         """Two small queries, as this comes often: by key the ids of service and process."""
-        services = Service.objects.filter(node=self._node, state__in=_ASKED, desired=Desired.UP).exclude(probes=[])
-        rows = list(services.values_list("pk", "owner", "revision", "kind", "details"))
+        services = Service.objects.filter(node=self._node, state__in=_ASKED, desired=Desired.UP).exclude(
+            probes=[], started_as={}
+        )
+        rows = list(services.values_list("pk", "owner", "revision", "kind", "details", "started_as"))
         if not rows:
             return {}
         running = Process.objects.filter(node=self._node, state=ProcessState.RUNNING, stop_requested_at=None)
         pids = dict(running.values_list("owner", "pk"))
         wanted = {}
-        for pk, owner, revision, kind, details in rows:
-            process = 0 if runs_for_clients_only(kind, details) else pids.get(owner)
+        for pk, owner, revision, kind, details, as_started in rows:
+            stands_by = runs_for_clients_only(as_started.get("kind", kind), as_started.get("details", details))
+            process = 0 if stands_by else pids.get(owner)
             if process is not None:
-                wanted[pk, process, revision] = (pk, process)
+                wanted[pk, process, as_started.get("revision", revision)] = (pk, process)
         return wanted
 
     def _targets(self, pairs: Sequence[tuple[int, int]]) -> list[tuple[Key, Target]]:

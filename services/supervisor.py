@@ -29,6 +29,7 @@ from services.actions.deaths import Death, look_back
 from services.actions.recording import begin, hold, move, note_problem
 from services.actions.standing import see_health, tell_recovery
 from services.dependencies import Gates, closed
+from services.drivers.probe_log import LITTLE_AT_ONCE
 from services.ends import Following
 from services.glance import WAITING, Glance, is_due, live_processes
 from services.mcp import runs_for_clients_only
@@ -74,7 +75,7 @@ class Supervisor:
         self._clock = clock
         self._now = now
         self._uniform = uniform
-        self._gates = Gates()
+        self._gates = Gates(LITTLE_AT_ONCE)  # everything else waits for this thread
         self._put_off: dict[int, tuple[float, float]] = {}
         self._due_at: datetime | None = None
 
@@ -254,7 +255,7 @@ class Supervisor:
         )
 
     def _see_health(self, service: Service, process: Process) -> None:
-        health = self._health(service.pk, process.pk) if service.probes else NO_PROBES
+        health = self._health(service.pk, process.pk) if service.probes_asked else NO_PROBES
         see_health(service, process, health, self._now())
 
     # -- ends

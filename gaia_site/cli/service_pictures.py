@@ -50,6 +50,8 @@ def service_page(one: dict[str, Any]) -> str:
         lines[0] += f" ({one['title']})"
     if one["problem"]:
         lines += wrapped("  ", one["problem"])
+    if one["outdated"]:
+        lines += wrapped("  ", "it runs as it was defined before; a restart has it follow its new definition")
     facts = {
         "wanted": one["desired"],
         "pid": one["pid"],

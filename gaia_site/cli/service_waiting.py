@@ -71,7 +71,7 @@ def _is_there(service: Service, wanted: str) -> bool:
     """One without probes counts as running from its first moment: it has to last a little."""
     if service.state not in _GOAL[wanted]:
         return False
-    unproved = service.state == ServiceState.RUNNING and not service.probes
+    unproved = service.state == ServiceState.RUNNING and not service.probes_asked
     return not unproved or (timezone.now() - service.state_since).total_seconds() >= _SETTLED_S
 
 

@@ -86,7 +86,7 @@ def _in_short(service: Service, process: Process | None, daemon: bool) -> dict[s
     pid = process.pid if process is not None and process.pid and is_alive(process) else None
     old = not daemon and pid is None and service.state in SERVICE_UP
     state = ServiceState.STOPPED if old else ServiceState(service.state)
-    asked = bool(service.probes) and pid is not None and state != ServiceState.STARTING
+    asked = bool(service.probes_asked) and pid is not None and state != ServiceState.STARTING
     return {
         "name": service.name,
         "kind": service.kind,

@@ -149,6 +149,23 @@ def occupied(path: Path) -> int:
         return 0
 
 
+def size_of(path: Path) -> int:
+    """The length of a log, an archived head included; 0 when there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def begin_of_data(path: Path) -> int:
+    """Where what a log still holds begins: behind the head that was archived, or less than a block before that."""
+    try:
+        with open(path, "rb") as log:
+            return _behind_hole(log.fileno(), 0)
+    except OSError:
+        return 0
+
+
 @dataclass(frozen=True)
 class Moved:
     """What became of the head of a log: bytes that were archived, and bytes that were given up."""

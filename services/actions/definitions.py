@@ -12,7 +12,7 @@ from processes.actions.nodes import daemon_runs, ensure_node
 from processes.actions.ports import release_ports
 from processes.actions.stopping import stop_process
 from processes.models import Process
-from services.actions import rows
+from services.actions import former_secrets, rows
 from services.actions.rows import OWNER, Place
 from services.actions.running import read_anew, stop
 from services.actions.running import start as start_service
@@ -107,6 +107,7 @@ def unregister(service: Service, *, place: Place | None = None) -> None:
             raise Conflict(f"{service.called} has just been started again", fix="Stop it and try again.")
         if rows.leases_port(service.kind):
             release_ports(service.owner)
+        former_secrets.note(service)
         log.emit("service.unregistered", subject=service.owner, message=f"{service.sentence} was unregistered")
         Service.objects.filter(pk=service.pk).delete()
 

@@ -20,7 +20,7 @@ from processes.actions.processes import request_start
 from processes.models import Process
 from services.mcp import runs_for_clients_only
 from services.models import Service
-from services.states import Desired, ServiceState
+from services.states import SERVICE_DOWN, Desired, ServiceState
 
 
 def move(
@@ -42,6 +42,8 @@ def move(
 
     Returns: False when somebody was faster; the row is to be read again then.
     """
+    if service.started_as and (after == ServiceState.STARTING or after in SERVICE_DOWN):
+        fields = {"started_as": {}, **(fields or {})}  # what was started so runs no more
     return log.change(
         service,
         after,

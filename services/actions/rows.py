@@ -13,10 +13,12 @@ from processes.actions.ports import check_free, lease_ports, move_lease, release
 from processes.drivers.account import account
 from processes.models import Node, PortLease, Process
 from processes.states import EnvironmentBase
+from services.actions import former_secrets
 from services.dependencies import check_acyclic
+from services.mcp import runs_for_clients_only
 from services.models import Dependency, Service
 from services.spec import ServiceSpec
-from services.states import ServiceKind
+from services.states import SERVICE_UP, ServiceKind
 
 OWNER = "service/"
 MADE_ELSEWHERE = (ServiceKind.STAGE, ServiceKind.PLATFORM)
@@ -30,6 +32,12 @@ _FIELDS = (
     "title", "kind", "argv", "cwd", "env", "secrets", "user", "port", "probes", "limits", "restart", "stop_grace",
     "details", "env_base", "log", "lock", "journal",
 )  # fmt: skip
+
+
+_AS_STARTED = (
+    "revision", "kind", "argv", "cwd", "env", "secrets", "env_base", "user", "port", "probes", "details", "limits",
+)  # fmt: skip
+"""What a running start and its checks go by until it is restarted."""
 
 
 @dataclass(frozen=True)
@@ -182,15 +190,19 @@ def write_new(spec: ServiceSpec, node: Node, place: Place) -> Service:
 
 def write_changes(service: Service, spec: ServiceSpec, place: Place) -> list[str]:
     """What is different in the new definition, written into the row. Returns: names of the fields."""
+    service.refresh_from_db(from_queryset=Service.objects.select_for_update())  # nobody starts it in between
     changed = changes(service, spec, place)
     edges = edges_differ(service, spec)
     if not changed and not edges:
         return []
+    if "secrets" in changed:
+        former_secrets.note(service, changed["secrets"].values())
     if edges:
         write_edges(service, spec)
     if "port" in changed and leases_port(spec.kind):
         _move_port(service, spec.port)
     fresh = {"ever_ready": False, "last_death": service.last_death | {"repeated": 0}}  # that was another definition's
+    fresh |= {"started_as": _as_started(service)} if _runs(service) else {}
     Service.objects.filter(pk=service.pk).update(**changed, **fresh, revision=service.revision + 1)
     names = sorted([*changed, *(["depends_on"] if edges else [])])
     log.emit(
@@ -201,6 +213,15 @@ def write_changes(service: Service, spec: ServiceSpec, place: Place) -> list[str
     )
     service.refresh_from_db()
     return names
+
+
+def _runs(service: Service) -> bool:
+    """Whether something of it goes on as it was started."""
+    return service.state in SERVICE_UP and not runs_for_clients_only(service.kind, service.details)
+
+
+def _as_started(service: Service) -> dict[str, Any]:
+    return service.started_as or {name: getattr(service, name) for name in _AS_STARTED}
 
 
 def write_edges(service: Service, spec: ServiceSpec) -> None:

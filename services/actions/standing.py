@@ -40,7 +40,7 @@ def _started(service: Service, process: Process, now: datetime, *, ready: bool) 
     pid = f" as pid {process.pid}" if process.pid else ""
     fields: dict[str, Any] = {"problem": "" if ready else "it is not ready yet"}
     if ready:
-        fields |= {"ready_at": now, "ever_ready": service.ever_ready or bool(service.probes)}
+        fields |= {"ready_at": now, "ever_ready": service.ever_ready or bool(service.probes_asked)}
     move(
         service,
         ServiceState.RUNNING if ready else ServiceState.UNREADY,

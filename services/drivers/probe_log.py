@@ -16,8 +16,11 @@ from typing import BinaryIO
 from services.drivers.patterns import LinePattern
 from services.drivers.probes import Result, bad, good
 
-_MOST_AT_ONCE = 8 * 1024 * 1024  # bytes of one look; the next one goes on from there
 _PIECE = 262_144
+MOST_AT_ONCE = 32 * _PIECE
+"""Bytes that one look reads at most, where it may take its time; the next one goes on from there."""
+LITTLE_AT_ONCE = _PIECE
+"""The same, where others wait for the end of the look."""
 _LONGEST_LINE = 16_384  # bytes of a line that are kept until its end arrives
 
 
@@ -28,12 +31,15 @@ class LogWatch:
         path: the log; it may not be there yet.
         offset: bytes it held before the start that is watched.
         pattern: what a line must have.
+        most: bytes that one look reads, about.
     """
 
-    def __init__(self, path: Path, offset: int, pattern: LinePattern) -> None:
+    def __init__(self, path: Path, offset: int, pattern: LinePattern, *, most: int = MOST_AT_ONCE) -> None:
         self._path = path
         self._offset = offset
         self._pattern = pattern
+        self._most = most
+        self._archives: Iterator[bytes] = iter(())  # what is still to be read of an archived head
         self._unfinished = b""
         self._found = ""
 
@@ -54,21 +60,25 @@ class LogWatch:
         with open(self._path, "rb") as log:
             if os.fstat(log.fileno()).st_size < self._offset:  # somebody made it anew
                 self._offset, self._unfinished = 0, b""
-            left = _MOST_AT_ONCE
+            left = self._most
             for piece in self._pieces(log):
                 self._search(piece)
-                left -= len(piece)
+                left -= _PIECE
                 if self._found or left <= 0:
                     return
 
     def _pieces(self, log: BinaryIO) -> Iterator[bytes]:
-        """What comes after the offset, which goes along. What was archived meanwhile is read in the archives."""
+        """What comes after the offset, which goes along. What was archived meanwhile is read in the archives; a look
+        that ends within those is gone on with there.
+        """
         while True:
+            for piece in self._archives:  # not `yield from`, which would close it with the look
+                yield piece
             log.seek(self._offset)
             piece = log.read(_PIECE)
             if piece.startswith(b"\0"):
                 begin = _begin_of_data(log, self._offset)
-                yield from _archived(self._path, begin - self._offset)
+                self._archives = _archived(self._path, begin - self._offset)
                 self._offset = begin
                 continue
             piece = piece.partition(b"\0")[0]  # a head that is being archived now is read there
@@ -101,7 +111,9 @@ def _begin_of_data(log: BinaryIO, offset: int) -> int:
 
 
 def _archived(path: Path, length: int) -> Iterator[bytes]:
-    """The last `length` bytes that were archived of a log, as far as they are kept."""
+    """The last `length` bytes that were archived of a log, as far as they are kept; nothing, in empty pieces, for what
+    comes before them: that has to be unpacked, too.
+    """
     chosen: list[Path] = []
     for archive in sorted(path.parent.glob(f"{glob.escape(path.name)}.*.gz"), reverse=True):
         if length <= 0:
@@ -111,10 +123,9 @@ def _archived(path: Path, length: int) -> Iterator[bytes]:
     skipped = max(0, -length)
     for archive in chosen:
         with gzip.open(archive, "rb") as packed:
-            packed.seek(skipped)
             while piece := packed.read(_PIECE):
-                yield piece
-        skipped = 0
+                yield piece[skipped:]
+                skipped = max(0, skipped - len(piece))
 
 
 def _unpacked(archive: Path) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,8 @@ from tests.processes.conftest import Daemon, daemon, leave_nothing, until  # noq
 if TYPE_CHECKING:  # Django is not set up yet when this is imported
     from processes.models import Node
     from services.models import Service
+    from services.probing import Prober
+    from tests.services.asked import Said
     from tests.services.house import House
 
 
@@ -31,6 +33,39 @@ def house(node: Node) -> House:
     from tests.services.house import House
 
     return House(node)
+
+
+@pytest.fixture
+def said() -> Said:
+    """Answers that the test gives."""
+    from tests.services.asked import Said
+
+    return Said()
+
+
+@pytest.fixture
+def make_prober(node: Node, said: Said, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Prober]]:
+    """Probers that ask soon, and are closed at the end."""
+    from services import probing
+    from services.asking import KINDS
+
+    monkeypatch.setattr(probing, "_WRITE_EVERY_S", 0.05)
+    made: list[Prober] = []
+
+    def make(**options: Any) -> Prober:
+        kinds = {**KINDS, "tcp": said.kind}
+        made.append(probing.Prober(node, **{"kinds": kinds, "uniform": lambda low, _high: low, **options}))
+        return made[-1]
+
+    yield make
+    for prober in made:
+        prober.close()
+
+
+@pytest.fixture
+def prober(make_prober: Callable[..., Prober]) -> Prober:
+    """One of them."""
+    return make_prober()
 
 
 @pytest.fixture

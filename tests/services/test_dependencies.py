@@ -171,6 +171,23 @@ def test_a_line_far_into_the_log_of_one_that_is_completed(registered: Register, 
     assert not gates._lines
 
 
+def test_the_daemon_reads_a_long_log_a_little_at_a_time(registered: Register, house: House, tmp_path: Path) -> None:
+    """Everything else it does waits for the look."""
+    on = registered("db")
+    service = registered("api", depends_on=[{"name": "db", "condition": "log_line", "pattern": "ready"}])
+    path = tmp_path / "db.log"
+    row = request_start(on.node, on.owner, ["true"], cwd=on.cwd, log_file=path)
+    Process.objects.filter(pk=row.pk).update(state="exited", ended_at=timezone.now())
+    Service.objects.filter(pk=on.pk).update(state="completed")
+    Service.objects.filter(pk=service.pk).update(state="held", desired="up")
+    path.write_bytes((b"x" * 1023 + b"\n") * 700 + b"ready\n")
+    read = []
+    while fresh(service).state == "held":
+        house.supervisor.tick()
+        read.append(house.supervisor._gates._lines[row.pk, "ready"]._offset)
+    assert read == [256 * 1024, 512 * 1024, 700 * 1024 + 6]
+
+
 def test_many_gates_cost_as_many_queries_as_one(
     registered: Register, django_assert_num_queries: Callable[..., object]
 ) -> None:

@@ -19,6 +19,7 @@ from tests.services.house import fresh
 
 Register = Callable[..., Service]
 FIELDS = {
+    "outdated",
     "id", "name", "title", "kind", "owner", "state", "since", "problem", "desired", "pid", "port", "restarts",
     "failures", "next_start_at", "last_death", "uptime_s", "cpu", "memory", "probes", "limits", "depends_on",
     "dependents",

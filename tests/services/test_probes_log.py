@@ -21,8 +21,8 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "api.log"
 
 
-def watch(log: Path, pattern: str = "ready", offset: int = 0) -> LogWatch:
-    return LogWatch(log, offset, compile_pattern(pattern))
+def watch(log: Path, pattern: str = "ready", offset: int = 0, **options: int) -> LogWatch:
+    return LogWatch(log, offset, compile_pattern(pattern), **options)
 
 
 def write(log: Path, text: str) -> None:
@@ -113,10 +113,9 @@ def test_bytes_that_are_no_text(log: Path) -> None:
 
 
 def test_a_flood_is_read_piece_by_piece(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe_log, "_MOST_AT_ONCE", 1000)
     monkeypatch.setattr(probe_log, "_PIECE", 400)
     write(log, "noise\n" * 500 + "ready\n")
-    found, looks = watch(log), 1
+    found, looks = watch(log, most=1000), 1
     while not found.look().ok:
         looks += 1
     assert looks == 3  # 3,006 bytes in pieces of 400, and at least 1,000 in a look
@@ -138,6 +137,22 @@ def test_nothing_is_missed_when_the_head_is_archived(log: Path, seen: int) -> No
         write(log, line * 600)
     assert b"ready" not in log.read_bytes(), "it is in an archive"
     assert found.look().answer == "ready"
+
+
+def test_a_look_that_ends_within_the_archives_is_gone_on_with_there(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look reads one piece: what comes before the offset has to be unpacked, and counts, too."""
+    monkeypatch.setattr(probe_log, "_PIECE", 4096)
+    write(log, "ready, but of an earlier start\n" * 1000)
+    found, looks = watch(log, offset=log.stat().st_size, most=probe_log._PIECE), 1
+    write(log, "x" * 99 + "\n")
+    assert not found.look().ok
+    write(log, ("x" * 99 + "\n") * 200 + "ready\n" + "y\n" * 50_000)
+    trim(log, datetime(2026, 1, 1, tzinfo=UTC), limit=10_000, archives=3)
+    while not found.look().ok:
+        looks += 1
+        assert looks < 30
+    assert found.look().answer == "ready"
+    assert looks > 31_000 // 4096, "of an archive no more was read at once"
 
 
 def test_a_line_across_the_cut_is_one_line(log: Path) -> None:
