@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from environments.drivers.build import Target
@@ -27,7 +31,7 @@ _IDENTITY = {
 def git(path: Path, *args: str | Path, check: bool = True, env: dict[str, str] | None = None) -> str:
     """Plain git, as a person would use it; stripped stdout."""
     done = subprocess.run(
-        ["git", "-C", path, *args],
+        ["git", "-c", "maintenance.auto=false", "-C", path, *args],
         check=False,
         capture_output=True,
         env={**os.environ, **_IDENTITY, "GIT_CONFIG_NOSYSTEM": "1", **(env or {})},
@@ -37,11 +41,23 @@ def git(path: Path, *args: str | Path, check: bool = True, env: dict[str, str] |
 
 
 def make_repository(path: Path, files: dict[str, str] | None = None, *, branch: str = "main") -> Path:
-    """A repository with one commit."""
-    path.mkdir(parents=True, exist_ok=True)
-    git(path, "init", "-q", "-b", branch)
-    commit(path, files or {"README.md": "hello\n", "app/main.py": "print(1)\n"})
+    """A repository with one commit: a copy of the one with these files that this process made first."""
+    wanted = files or {"README.md": "hello\n", "app/main.py": "print(1)\n"}
+    shutil.copytree(_made(tuple(wanted.items()), branch), path, symlinks=True, dirs_exist_ok=True)
     return path
+
+
+@functools.cache
+def _made(files: tuple[tuple[str, str], ...], branch: str) -> Path:
+    path = Path(tempfile.mkdtemp(prefix="gaia-repository-"))
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    made = path / "made"
+    made.mkdir()
+    git(made, "init", "-q", "-b", branch, env={"GIT_TEMPLATE_DIR": ""})
+    for name in ("hooks", "info"):  # as there are in one that was made with git's own template
+        (made / ".git" / name).mkdir()
+    commit(made, dict(files))
+    return made
 
 
 def commit(path: Path, files: dict[str, str], message: str = "work") -> str:
@@ -49,9 +65,17 @@ def commit(path: Path, files: dict[str, str], message: str = "work") -> str:
     for name, text in files.items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         (path / name).write_text(text)
-        git(path, "add", "-f", "--", name)
+    if files:
+        git(path, "add", "-f", "--", *files)
     git(path, "commit", "-q", "-m", message)
-    return git(path, "rev-parse", "HEAD")
+    return _head(path)
+
+
+def _head(path: Path) -> str:
+    with suppress(OSError):
+        kind, _, ref = (path / ".git/HEAD").read_text().strip().partition(" ")
+        return (path / ".git" / ref).read_text().strip() if kind == "ref:" else kind
+    return git(path, "rev-parse", "HEAD")  # one of several working trees
 
 
 def source_of(path: Path) -> Source:
