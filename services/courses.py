@@ -47,6 +47,11 @@ class Course:
             self.begins += self.probe.delay
             self.due = self._counted_at = self.begins
 
+    @property
+    def coming_up(self) -> bool:
+        """It has never answered well, and need not yet."""
+        return not self.steady and self.passed is None
+
     def note(self, ok: bool, answer: str, now: float) -> None:
         """An answer has come."""
         self.answer = answer

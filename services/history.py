@@ -40,13 +40,17 @@ def metrics(service: Service, span_s: float) -> dict[str, Any]:
 
 
 def health_history(service: Service) -> list[dict[str, Any]]:
-    """What its probes said, newest first: `{probe, purpose, ok, answer, took_ms, checks, since, checked_at}`."""
+    """What its probes said, newest first.
+
+    Returns: `{probe, purpose, ok, coming_up, answer, took_ms, checks, since, checked_at}` of each period.
+    """
     rows = service.probe_periods.order_by("-since", "-id")[:_MOST_PERIODS]
     return [
         {
             "probe": row.probe,
             "purpose": row.purpose,
             "ok": row.ok,
+            "coming_up": row.coming_up,
             "answer": row.answer,
             "took_ms": round(row.took_ms, 1),
             "checks": row.checks,

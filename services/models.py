@@ -149,6 +149,7 @@ class ProbePeriod(models.Model):
     probe = models.CharField(max_length=100, help_text="Its name within the service")
     purpose = models.CharField(max_length=10, choices=ProbePurpose.choices)
     ok = models.BooleanField()
+    coming_up = models.BooleanField(default=False, help_text="Not well yet: a start has its time until it must be")
     answer = models.TextField(blank=True, help_text="The last one")
     took_ms = models.FloatField(default=0, help_text="The last one")
     facts = models.JSONField(default=dict, blank=True, help_text="What was learned besides: name and tools of a server")

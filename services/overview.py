@@ -132,6 +132,7 @@ def _probe(probe: dict[str, Any], periods: dict[str, ProbePeriod], begun: dateti
         "purpose": probe["purpose"],
         "kind": probe["kind"],
         "ok": known.ok if known is not None else None,
+        "coming_up": known is not None and known.coming_up,
         "answer": known.answer if known is not None else "",
         "took_ms": round(known.took_ms, 1) if known is not None else None,
         "checked_at": known.checked_at.isoformat() if known is not None else None,

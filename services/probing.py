@@ -195,12 +195,12 @@ class Prober:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _told(self, key: Key) -> Callable[[Probe, Result, Health], None]:
-        def tell(probe: Probe, result: Result, health: Health) -> None:
+    def _told(self, key: Key) -> Callable[[Course, Result, Health], None]:
+        def tell(course: Course, result: Result, health: Health) -> None:
             if key not in self._watches:
                 return
             self._health[key[:2]] = health
-            if self._notes.add(key[0], probe, result):
+            if self._notes.add(key[0], course, result):
                 self._writer.submit(self._write)
 
         return tell
@@ -238,26 +238,27 @@ class Notes:
         self._lock = threading.Lock()
         self._findings: list[Finding] = []
         self._newest: dict[tuple[int, str], Finding] = {}
-        self._turned: dict[tuple[int, str], bool] = {}
+        self._turned: dict[tuple[int, str], tuple[bool, bool]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._findings)
 
-    def add(self, service_id: int, probe: Probe, result: Result) -> bool:
+    def add(self, service_id: int, course: Course, result: Result) -> bool:
         """Note an answer. Returns: whether it is another one than the last time, or the first one."""
-        now, key = timezone.now(), (service_id, probe.name)
+        probe, coming_up = course.probe, course.coming_up and not result.ok
+        now, key, sort = timezone.now(), (service_id, probe.name), (result.ok, coming_up)
         with self._lock:
-            turned = self._turned.get(key) is not result.ok
-            self._turned[key] = result.ok
+            turned = self._turned.get(key) != sort
+            self._turned[key] = sort
             newest = self._newest.get(key)
-            if newest is not None and newest.ok == result.ok and newest.purpose == probe.purpose:
+            if newest is not None and newest.sort == (probe.purpose, *sort):
                 newest.checks, newest.until = newest.checks + 1, now
                 newest.answer, newest.took_ms = result.answer, result.took_ms
                 newest.facts = result.facts or newest.facts
             else:
                 finding = Finding(
-                    service_id=service_id, probe=probe.name, purpose=probe.purpose, ok=result.ok, since=now, until=now,
-                    answer=result.answer, took_ms=result.took_ms, facts=result.facts,
+                    service_id=service_id, probe=probe.name, purpose=probe.purpose, ok=result.ok, coming_up=coming_up,
+                    since=now, until=now, answer=result.answer, took_ms=result.took_ms, facts=result.facts,
                 )  # fmt: skip
                 self._newest[key] = finding
                 self._findings.append(finding)
@@ -289,7 +290,7 @@ class _Watch:
         kinds: Mapping[str, Kind],
         clock: Callable[[], float],
         uniform: Callable[[float, float], float],
-        tell: Callable[[Probe, Result, Health], None],
+        tell: Callable[[Course, Result, Health], None],
     ) -> None:
         self._target = target
         self._kinds = kinds
@@ -370,7 +371,7 @@ class _Watch:
                 self._begin([each for each in self._target.probes if each.purpose != ProbePurpose.STARTUP])
         health = self.health
         for course in courses:
-            self._tell(course.probe, result, health)
+            self._tell(course, result, health)
 
     def _masked(self, result: Result) -> Result:
         answer = short(mask_cut(mask_values(result.answer, self._target.secrets), self._target.secrets))

@@ -79,6 +79,7 @@ def probe_lines(probes: Sequence[dict[str, Any]]) -> list[str]:
     lines = []
     for probe in probes:
         state = "unknown" if probe["ok"] is None else "ok" if probe["ok"] else "failed"
+        state = "starting" if probe["coming_up"] else state
         took = f"{probe['took_ms']:.0f} ms" if probe["took_ms"] is not None and probe["checked_at"] else "not asked yet"
         when = f", {ago(probe['checked_at'])}" if probe["checked_at"] else ""
         lines.append(f"  {icon(state)} {probe['name']} ({probe['purpose']}, {probe['kind']}): {took}{when}")

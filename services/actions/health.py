@@ -20,6 +20,7 @@ class Finding:
     """What a probe said since somebody last wrote it down, good or bad throughout.
 
     Args:
+        coming_up: bad, though it need not be good yet.
         checks: how often it was asked.
         since, until: of the first and of the last answer.
         answer, took_ms, facts: of the last one.
@@ -35,6 +36,12 @@ class Finding:
     took_ms: float = 0.0
     checks: int = 1
     facts: dict[str, Any] = field(default_factory=dict)
+    coming_up: bool = False
+
+    @property
+    def sort(self) -> tuple[str, bool, bool]:
+        """What findings of one period have in common."""
+        return self.purpose, self.ok, self.coming_up
 
 
 @dataclass(frozen=True)
@@ -42,8 +49,7 @@ class _Period:
     """What has to be known of a probe's newest row."""
 
     pk: int
-    ok: bool
-    purpose: str
+    sort: tuple[str, bool, bool]
 
 
 def record(findings: Sequence[Finding]) -> None:
@@ -62,10 +68,10 @@ def record(findings: Sequence[Finding]) -> None:
                 continue
             key = (each.service_id, each.probe)
             period = current.get(key)
-            if period is not None and (period.ok, period.purpose) == (each.ok, each.purpose):
+            if period is not None and period.sort == each.sort:
                 grown.append((each, period.pk))
             else:
-                current[key] = _Period(_begin(each), each.ok, each.purpose)
+                current[key] = _Period(_begin(each), each.sort)
         _grow(grown)
 
 
@@ -74,8 +80,10 @@ def _newest(services: Iterable[int]) -> dict[tuple[int, str], _Period]:
     newest = rows.order_by().values("service", "probe").annotate(newest=Max("pk")).values("newest")
     found = ProbePeriod.objects.filter(pk__in=newest).order_by()
     return {
-        (service, probe): _Period(pk, ok, purpose)
-        for pk, service, probe, ok, purpose in found.values_list("pk", "service_id", "probe", "ok", "purpose")
+        (service, probe): _Period(pk, (purpose, ok, coming_up))
+        for pk, service, probe, purpose, ok, coming_up in found.values_list(
+            "pk", "service_id", "probe", "purpose", "ok", "coming_up"
+        )
     }
 
 
@@ -85,6 +93,7 @@ def _begin(finding: Finding) -> int:
         probe=finding.probe,
         purpose=finding.purpose,
         ok=finding.ok,
+        coming_up=finding.coming_up,
         answer=finding.answer,
         took_ms=finding.took_ms,
         facts=finding.facts,

@@ -59,7 +59,7 @@ def strips(periods: Iterable[Mapping[str, Any]], *, begin: datetime, end: dateti
     """Strips by the probes' names, for the time from `begin` to `end`.
 
     Args:
-        periods: `{probe, ok, answer, since, checked_at}`, in any order; what lies before `begin` is left out.
+        periods: `{probe, ok, coming_up, answer, since, checked_at}`, in any order, also older ones.
     """
     by_probe: dict[str, list[Mapping[str, Any]]] = {}
     for period in periods:
@@ -71,24 +71,30 @@ def strips(periods: Iterable[Mapping[str, Any]], *, begin: datetime, end: dateti
 def _strip(periods: list[Mapping[str, Any]], begin: datetime, end: datetime) -> Strip:
     whole = (end - begin).total_seconds()
     pieces, good, known = [], 0.0, 0.0
-    for period in sorted(periods, key=lambda each: (not each["ok"], _moment(each["since"]))):  # bad ones on top
+    for period in sorted(periods, key=lambda each: (_rank(each), _moment(each["since"]))):  # bad ones on top
         since, until = max(begin, _moment(period["since"])), min(end, _moment(period["checked_at"]))
         lasted = max(0.0, (until - since).total_seconds())
         known += lasted
         good += lasted if period["ok"] else 0.0
         x = (since - begin).total_seconds() / whole * STRIP_WIDTH
         width = max(_LEAST_WIDTH, lasted / whole * STRIP_WIDTH)
-        word = "well" if period["ok"] else "badly"
+        coming_up = bool(period.get("coming_up"))
+        known -= lasted if coming_up else 0.0
+        word = "well" if period["ok"] else "coming up" if coming_up else "badly"
         title = f"{word}: {period['answer']}" if period["answer"] else word
-        pieces.append(
-            {"x": round(min(x, STRIP_WIDTH - width), 2), "width": round(width, 2), "ok": period["ok"], "title": title}
-        )
-    failures = sum(not period["ok"] for period in periods)
+        look = "" if period["ok"] else "is-coming" if coming_up else "is-bad"
+        x = min(x, STRIP_WIDTH - width)
+        pieces.append({"x": round(x, 2), "width": round(width, 2), "ok": period["ok"], "look": look, "title": title})
+    failures = sum(not period["ok"] and not period.get("coming_up") for period in periods)
     if not failures:
-        return Strip(pieces, "always well")
+        return Strip(pieces, "always well" if any(period["ok"] for period in periods) else "coming up")
     # a failure may have lasted for a moment only: it is never 100 % all the same
     share = f"{min(99.9, math.floor(1000 * good / known) / 10):.1f} % well, " if known else ""
     return Strip(pieces, f"{share}{failures} {'failure' if failures == 1 else 'failures'}")
+
+
+def _rank(period: Mapping[str, Any]) -> int:
+    return 0 if period["ok"] else 1 if period.get("coming_up") else 2
 
 
 def _moment(value: datetime | str) -> datetime:

@@ -36,7 +36,8 @@ def health_of(one: dict[str, Any]) -> dict[str, str] | None:
     probes = one["probes"]
     if not probes:
         return None
-    good, bad = sum(probe["ok"] is True for probe in probes), sum(probe["ok"] is False for probe in probes)
+    good = sum(probe["ok"] is True for probe in probes)
+    bad = sum(probe["ok"] is False and not probe["coming_up"] for probe in probes)
     look = "failed" if bad else "ok" if good == len(probes) else "unknown"
     said = "\n".join(f"{probe['name']}: {probe['answer'] or 'not asked yet'}" for probe in probes)
     return {"look": look, "text": f"{good}/{len(probes)}", "title": said}

@@ -50,7 +50,7 @@ def test_the_list(console: Client) -> None:  # noqa: F811
     assert listed(console, kind="mcp") == []
     shown = page(console, PAGE)
     assert "crash loop" in shown
-    assert "it died 5 times" in shown
+    assert shown.count("it died 5 times") == 4, "in its column, and below its name where that is left out"
     assert shown.count('class="spark" viewBox') == 6, "of CPU and memory"
     assert "hunter2" not in shown
 
@@ -198,8 +198,9 @@ def test_a_sparkline() -> None:
     assert calm.line.endswith(f",{SPARK_HEIGHT - 1 - 0.16:.1f}")
 
 
-def period(ok: bool, since: Any, until: Any, probe: str = "health") -> dict[str, Any]:
-    return {"probe": probe, "ok": ok, "answer": "", "since": since.isoformat(), "checked_at": until.isoformat()}
+def period(ok: bool, since: Any, until: Any, probe: str = "health", **more: Any) -> dict[str, Any]:
+    told = {"probe": probe, "ok": ok, "answer": "", "since": since.isoformat(), "checked_at": until.isoformat()}
+    return {**told, **more}
 
 
 def test_how_a_probe_answered() -> None:
@@ -223,6 +224,20 @@ def test_how_a_probe_answered() -> None:
     assert [piece["ok"] for piece in pieces] == [True, True, False], "what is bad lies on top"
     assert (pieces[0]["x"], pieces[0]["width"]) == (0, 250)
     assert (pieces[2]["x"], pieces[2]["width"]) == (250, 4), "a moment is seen, too"
+
+
+def test_coming_up_is_no_failure() -> None:
+    end = timezone.now()
+    begin, hour = end - timedelta(hours=24), timedelta(hours=1)
+    coming = period(False, begin, begin + hour, coming_up=True)
+    assert strips([coming], begin=begin, end=end)["health"].text == "coming up"
+    found = strips([coming, period(True, begin + hour, end)], begin=begin, end=end)["health"]
+    assert found.text == "always well"
+    assert [(piece["look"], piece["title"]) for piece in found.pieces] == [("", "well"), ("is-coming", "coming up")]
+    bad = period(False, end - hour, end)
+    found = strips([coming, period(True, begin + hour, end - hour), bad], begin=begin, end=end)["health"]
+    assert found.text == "95.6 % well, 1 failure", "of 23 hours"
+    assert [piece["look"] for piece in found.pieces] == ["", "is-coming", "is-bad"]
 
 
 def test_the_page_of_a_start_shows_no_secrets(console: Client, tmp_path: Path) -> None:  # noqa: F811

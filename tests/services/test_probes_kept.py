@@ -15,7 +15,8 @@ from services import probing
 from services.actions import health
 from services.actions.health import Finding
 from services.drivers.probes import bad, good
-from services.models import ProbePeriod
+from services.models import ProbePeriod, Service
+from services.overview import service_overview
 from services.probing import Prober
 from tests.processes.conftest import Until
 from tests.services.asked import Said, health_of, periods, probe, up
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def test_a_row_begins_when_an_answer_turns(prober: Prober, said: Said, until: Until) -> None:
-    service = up("api", probe())
+    service = up("api", probe(retries=1000))
     prober.turn()
     until(lambda: said.asked.get("api", 0) >= 5)
     for answer in (good("well"), bad("ill")):
@@ -34,6 +35,24 @@ def test_a_row_begins_when_an_answer_turns(prober: Prober, said: Said, until: Un
     until(lambda: service.probe_periods.latest("id").checks > 3)
     checks = sum(service.probe_periods.values_list("checks", flat=True))
     assert checks <= said.asked["api"], "no answer counts twice"
+
+
+def test_before_the_first_good_answer_a_start_is_coming_up_for_as_long_as_it_may(
+    prober: Prober, said: Said, until: Until
+) -> None:
+    def kept(service: Service) -> list[tuple[bool, bool]]:
+        return list(service.probe_periods.order_by("id").values_list("ok", "coming_up"))
+
+    service, late = up("api", probe(retries=1000)), up("late", probe(retries=2))
+    prober.turn()
+    until(lambda: kept(service) == [(False, True)])
+    assert service_overview(service)["probes"][0]["coming_up"] is True
+    said.answers["api"] = good("well")
+    until(lambda: kept(service) == [(False, True), (True, False)])
+    said.answers["api"] = bad("ill")
+    until(lambda: kept(service) == [(False, True), (True, False), (False, False)])
+    until(lambda: kept(late) == [(False, True), (False, False)])
+    assert service_overview(late)["probes"][0]["coming_up"] is False
 
 
 def test_a_database_that_does_not_answer_loses_nothing(
@@ -46,7 +65,7 @@ def test_a_database_that_does_not_answer_loses_nothing(
         raise OperationalError("database is locked")
 
     monkeypatch.setattr(probing, "record", away)
-    service = up("api", probe())
+    service = up("api", probe(retries=1000))
     prober.turn()
     until(lambda: tried)
     said.answers["api"] = good("well")
@@ -63,7 +82,7 @@ def test_a_defect_in_writing_down_is_seen(
         raise ValueError("half a character")
 
     monkeypatch.setattr(probing, "record", broken)
-    service = up("api", probe())
+    service = up("api", probe(retries=1000))
     prober.turn()
     until(lambda: "half a character" in caplog.text)
     monkeypatch.setattr(probing, "record", health.record)
