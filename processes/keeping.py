@@ -66,17 +66,17 @@ class LimitKeeper:
     def look(self, process: Process, total: Total) -> int:
         """Hold what a process uses against its limits.
 
-        Returns: the memory it counts for, in bytes: near its limit, shared pages are counted once.
+        Returns: the memory it counts for, in bytes: shared pages once.
         """
         if not process.limits:
-            return total.memory
+            return total.own_memory
         watched = self._watched.get(process.pk) or self._begin(process)
         used = self._measure(process, watched, total)
         if process.state == ProcessState.RUNNING and process.stop_requested_at is None:
             for name, limit in watched.limits.as_dict().items():
                 if name in used:
                     self._judge(process, watched, name, limit, used[name], total)
-        return round(used["memory_mb"] * MEGABYTE) if "memory_mb" in used else total.memory
+        return round(used["memory_mb"] * MEGABYTE) if "memory_mb" in used else total.own_memory
 
     def _begin(self, process: Process) -> _Watched:
         watched = _Watched(
@@ -95,9 +95,9 @@ class LimitKeeper:
         limits = watched.limits
         used: dict[str, float] = {"run_time_s": self.age_of(process)}
         if limits.memory_mb is not None:
-            memory = total.memory
-            if memory >= WARN_AT * _CALM * limits.memory_mb * MEGABYTE:  # what forks share would count many times
-                memory = usage.own_memory(total.pids, memory)
+            memory = total.own_memory
+            if total.memory >= WARN_AT * _CALM * limits.memory_mb * MEGABYTE:  # near it, as it is at this moment
+                memory = usage.own_memory(total.pids, total.memory)
             used["memory_mb"] = memory / MEGABYTE
         if limits.cpu_percent is not None and (percent := self._percent(watched, total)) is not None:
             used["cpu_percent"] = percent

@@ -41,7 +41,7 @@ class Sampler:
         self._node = node
         self._clock = clock
         self._now = now
-        self._meters = {True: Meter(), False: Meter()}  # of all, and of those with limits
+        self._meters = {True: Meter(clock), False: Meter(clock)}  # of all, and of those with limits
         self._keeper = LimitKeeper(clock)
         self._before: dict[int, tuple[float, float]] = {}  # when, and seconds of CPU until then
         self._seen: dict[str, list[Figures]] = {}

@@ -80,6 +80,9 @@ class Table(Protocol):
     def own_memory(self, pid: int) -> int | None:
         """Bytes in memory, of shared pages its part only; None when that cannot be read."""
 
+    def shared_memory(self, pid: int) -> int | None:
+        """Bytes in memory that are mapped from files or shared on purpose; None when that cannot be read."""
+
     def open_files(self, pid: int) -> int | None:
         """How many descriptors it has open; None when that cannot be read."""
 
@@ -143,6 +146,10 @@ class ProcTable:
             if line.startswith(b"Pss:"):
                 return int(line.split()[1]) * 1024
         return None
+
+    def shared_memory(self, pid: int) -> int | None:
+        fields = (_read(pid, "statm") or b"").split()
+        return int(fields[2]) * _PAGE_SIZE if len(fields) > 2 else None
 
     def open_files(self, pid: int) -> int | None:
         try:
@@ -208,6 +215,9 @@ class PsutilTable:
         return None if row is None else Use(row, sum(times[:4]), memory.rss)
 
     def own_memory(self, pid: int) -> int | None:
+        return None
+
+    def shared_memory(self, pid: int) -> int | None:
         return None
 
     def open_files(self, pid: int) -> int | None:

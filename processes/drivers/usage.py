@@ -7,12 +7,17 @@ once and belongs to none is looked into again only now and then: a look costs li
 from __future__ import annotations
 
 import itertools
-from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, replace
 
 from processes.drivers.liveness import Identity, tokens_of
 from processes.drivers.table import Use, table
 
+_LARGE = 16 << 20  # bytes: of less, what is shared changes nothing that anybody looks at
+_SHARED_EVERY_S = 60.0
+_CHANGED_EVERY_S = 10.0
+_CHANGED = 0.1
 _ALL_EVERY = 10  # looks: who was mistaken for a stranger, right after a fork, is found then
 
 
@@ -39,17 +44,40 @@ class Total:
         cpu_s: seconds of CPU so far, of its processes and of those that these have waited for.
         memory: bytes in memory; what two of its processes share counts twice.
         pids: its processes.
+        shared: how many of those bytes count too often, by the last look at what its processes share.
     """
 
     cpu_s: float
     memory: int
     pids: tuple[int, ...]
+    shared: int = 0
+
+    @property
+    def own_memory(self) -> int:
+        """Bytes in memory, each page once."""
+        return max(0, self.memory - self.shared)
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What processes of a tree were found to share, and of what that was found."""
+
+    at: float
+    pids: tuple[int, ...]
+    memory: int
+    shared: int
 
 
 class Meter:
-    """Measures trees again and again, and remembers who is a stranger."""
+    """Measures trees again and again, and remembers who is a stranger.
 
-    def __init__(self) -> None:
+    Args:
+        clock: seconds that only ever grow.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._shared: dict[Hashable, _Shared] = {}
         self._strangers: dict[int, int] = {}  # pid and start
         self._tokens: dict[int, tuple[int, frozenset[bytes]]] = {}  # of members: pid, start, what it carries
         self._looks = itertools.count()
@@ -69,7 +97,25 @@ class Meter:
             if pid != tree.shim.pid and not found[pid].row.dead:
                 members[tree.key].append(found[pid])
         self._strangers |= {pid: use.row.start_ticks for pid, use in found.items() if pid not in owners}
-        return {key: _total(uses) for key, uses in members.items()}
+        self._shared = {key: known for key, known in self._shared.items() if key in keys}
+        return {key: self._with_shared(key, _total(uses)) for key, uses in members.items()}
+
+    def _with_shared(self, key: Hashable, total: Total) -> Total:
+        """The kernel walks all pages to tell what is shared, a millisecond for 100 MB: it is asked for groups that are
+        large, when they have changed much, and once a minute.
+        """
+        if len(total.pids) < 2 or total.memory < _LARGE:
+            return total
+        known = self._shared.get(key)
+        if known is None or self._is_old(known, total):
+            shared = max(0, total.memory - own_memory(total.pids, total.memory))
+            self._shared[key] = known = _Shared(self._clock(), total.pids, total.memory, shared)
+        return replace(total, shared=known.shared)
+
+    def _is_old(self, known: _Shared, total: Total) -> bool:
+        changed = known.pids != total.pids or abs(total.memory - known.memory) > _CHANGED * known.memory
+        passed = self._clock() - known.at
+        return passed >= _SHARED_EVERY_S or (changed and passed >= _CHANGED_EVERY_S)
 
     def _read(self, shims: set[int]) -> dict[int, Use]:
         """All that may be members: those who were, and those nobody has looked at."""
@@ -116,10 +162,20 @@ def _total(uses: list[Use]) -> Total:
 
 
 def own_memory(pids: Iterable[int], fallback: int) -> int:
-    """Bytes of memory of these together, each shared page counted once; `fallback` where the system does not tell."""
+    """Bytes of memory of these together, each shared page counted once (PSS). Of processes whose pages may not be
+    looked at, as those of another account: what is mapped from files or shared on purpose counts for the largest only,
+    what forks share counts for each. `fallback` where the system does not tell even that.
+    """
+    pids = list(pids)
     parts = [table().own_memory(pid) for pid in pids]
     known = [part for part in parts if part is not None]
-    return sum(known) if known and len(known) == len(parts) else fallback
+    if known and len(known) == len(parts):
+        return sum(known)
+    uses = [(use.memory, table().shared_memory(pid)) for pid in pids if (use := table().use(pid)) is not None]
+    shares = [shared for _, shared in uses if shared is not None]
+    if not shares or len(shares) != len(uses):
+        return fallback
+    return sum(memory for memory, _ in uses) - sum(shares) + max(shares)
 
 
 def most_open_files(pids: Iterable[int]) -> int:

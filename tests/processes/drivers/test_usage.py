@@ -96,7 +96,46 @@ def test_shared_pages_count_once(place: Place, until: Until) -> None:
     total = Meter().look([tree(*started)])["one"]
     assert total.memory > 160_000_000
     assert usage.own_memory(total.pids, total.memory) < 120_000_000
+    assert 40_000_000 < total.own_memory < 120_000_000
     assert usage.own_memory([2**22 + 1], 7) == 7
+
+
+def test_what_is_shared_is_looked_up_now_and_then(place: Place, until: Until, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In between, what a group grows by counts in full."""
+    fork = (
+        "import os, time; held = b'x' * 40_000_000\n"
+        "if os.fork() == 0: open('up', 'w').close(); time.sleep(100)\n"
+        "while not os.path.exists('more'): time.sleep(0.01)\n"
+        "more = b'y' * 50_000_000; open('grown', 'w').close(); time.sleep(100)"
+    )
+    spec = place.spec("python3", "-c", fork)
+    started = tree(spec, place.start(spec))
+    until(lambda: place.exists("up"))
+    seconds, asked = [0.0], []
+    own = usage.own_memory
+    monkeypatch.setattr(usage, "own_memory", lambda *given: asked.append(seconds[0]) or own(*given))
+    meter = Meter(lambda: seconds[0])
+    before = meter.look([started])["one"]
+    (place.root / "more").touch()
+    until(lambda: place.exists("grown"))
+    for moment in (5.0, 11.0, 30.0, 70.0, 72.0):
+        seconds[0] = moment
+        total = meter.look([started])["one"]
+        assert total.own_memory - before.own_memory > 45_000_000
+    assert asked == [0.0, 11.0, 72.0], "at first, after it has changed, and a minute later"
+
+
+def test_without_a_look_at_the_pages_files_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = table()
+    monkeypatch.setattr(one, "own_memory", lambda pid: None)
+    use, shared = one.use(os.getpid()), one.shared_memory(os.getpid())
+    assert use is not None
+    assert shared is not None
+    assert 0 < shared < use.memory
+    together = usage.own_memory([os.getpid()] * 3, 7)
+    assert abs(together - (3 * use.memory - 2 * shared)) < 4_000_000
+    monkeypatch.setattr(one, "shared_memory", lambda pid: None)
+    assert usage.own_memory([os.getpid()], 7) == 7
 
 
 def test_open_files(place: Place, until: Until) -> None:
