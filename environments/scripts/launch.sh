@@ -1,8 +1,9 @@
 #!/bin/sh
 # Starts a stage of this environment and waits until it answers: ./launch.sh [dev|qa|staging]
 # Works with GAIA down; GAIA sees what it did. Exit codes: 0 runs, 1 died, 2 no such stage, 4 port taken, 6 no answer.
-root=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P) || exit 1
-root=${root%/.gaia}
+case $0 in */*) root=${0%/*}/ ;; *) root=. ;; esac
+CDPATH='' cd -P -- "$root" || exit 1
+root=${PWD%/.gaia}
 cd -- "$root" || exit 1
 . ./.gaia/stage.sh
 

@@ -31,14 +31,31 @@ export_file() {
             \"*\") value=${value#\"} value=${value%\"} ;;
             \'*\') value=${value#\'} value=${value%\'} ;;
         esac
-        export "$key=$value"
+        command export "$key=$value" 2>/dev/null || : # a shell has names that nobody sets: UID in bash
     done <"$1"
 }
 
 # Whether a name of this checkout, its symlinks followed, lies outside of it: agents work here, and can put links.
-leads_out() ( # NAME
+leads_out() { # NAME
+    case $1 in
+        ../* | */../* | */.. | ..) return 0 ;;
+        /*)
+            ends_outside "$1"
+            return
+            ;;
+    esac
+    part=$1
+    while [ ! -L "$part" ]; do
+        case $part in
+            */*) part=${part%/*} ;;
+            *) return 1 ;; # nothing of it is a link, as usual
+        esac
+    done
+    ends_outside "$1"
+}
+
+ends_outside() ( # NAME
     place=$1
-    case /$place/ in */../*) return 0 ;; esac
     if [ -L "$place" ] && [ ! -d "$place" ]; then
         place=$(readlink -f -- "$place" 2>/dev/null) || return 0
     fi
@@ -63,24 +80,43 @@ refuse_outside() { # NAME...
     done
 }
 
-# Prints a variable of a stage. In a subshell: those that the project sets must not disturb this script's own.
-variable() ( # NAME
+# Prints what load_stage reads, a line each, at last whether the stage is to serve HTTPS: what GAIA says wins over
+# .env.local, and that over the caller's environment. In a subshell: the variables that the project sets must not
+# disturb this script's own, and one that a shell does not let be set must not end it.
+stage_facts() (
+    set -- "${USE_HTTPS:-}"
+    unset USE_HTTPS
     . "./$stage_env" # GAIA writes this file itself and quotes every value
-    eval "printf '%s\n' \"\$$1\""
+    printf '%s\n' "$GAIA_PROJECT" "$GAIA_ENVIRONMENT" "$PORT" "$HEALTH_PATH" "$DATABASE_PATH" "$LOG_FILE"
+    if [ -z "${USE_HTTPS+set}" ]; then
+        USE_HTTPS=$1
+        export_file .env.local
+        export_file .gaia/env.local
+    fi
+    ! is_yes "$USE_HTTPS" || printf 'https\n'
 )
 
-# Sets the variables of a stage.
+# Sets the variables of a stage; url as its next start will have it.
 load_stage() {
     case $1 in '' | *[!A-Za-z0-9_-]*) fail 2 "There is no stage '$1'." "Stages: $(stage_names | tr '\n' ' ')" ;; esac
     stage=$1 stage_env=.gaia/stages/$1.env lock=.gaia/stages/$1.lock journal=$root/.gaia/stages/$1.journal
     [ -f "$stage_env" ] || fail 2 "There is no stage '$1'." "Stages: $(stage_names | tr '\n' ' ')"
     refuse_outside "$stage_env" "$lock" ".gaia/stages/$1.journal"
-    GAIA_PROJECT=$(variable GAIA_PROJECT) GAIA_ENVIRONMENT=$(variable GAIA_ENVIRONMENT)
-    PORT=$(variable PORT) HEALTH_PATH=$(variable HEALTH_PATH)
+    {
+        IFS= read -r GAIA_PROJECT
+        IFS= read -r GAIA_ENVIRONMENT
+        IFS= read -r PORT
+        IFS= read -r HEALTH_PATH
+        IFS= read -r database
+        IFS= read -r log
+        IFS= read -r scheme
+    } <<END
+$(stage_facts)
+END
     [ -n "$PORT" ] || fail 2 "$stage_env cannot be read." 'Repair it: gaia env setup'
-    find_url
-    refuse_outside "$(variable DATABASE_PATH)"
-    for log in "$(variable LOG_FILE)" "logs/$1.log" ".gaia/stages/$1.log" /dev/null; do
+    url=${scheme:=http}://localhost:$PORT
+    refuse_outside "$database"
+    for log in "$log" "logs/$1.log" ".gaia/stages/$1.log" /dev/null; do
         leads_out "$log" || break
     done
 }
@@ -90,22 +126,12 @@ is_yes() {
     return 1
 }
 
-# Whether the stage is to serve HTTPS: what GAIA says wins over .env.local, and that over the caller's environment.
-wants_https() ( # STAGE_ENV, as an argument: .env.local may set any variable
-    export_file .env.local
-    export_file .gaia/env.local
-    . "./$1"
-    is_yes "${USE_HTTPS:-}"
-)
-
-# Sets url: as the process with this pid was started, without one as the next start will be. Browsers hand a host's
-# cookies to all of its ports, so it is not the name under which GAIA's console is opened.
-find_url() { # [PID]
-    scheme=http
-    if [ -n "${1:-}" ] && [ -r "/proc/$1/environ" ]; then
+# Sets url as the process with this pid was started. Browsers hand a host's cookies to all of its ports, so it is not
+# the name under which GAIA's console is opened.
+find_url() { # PID
+    if [ -n "$1" ] && [ -r "/proc/$1/environ" ]; then
+        scheme=http
         ! is_yes "$(tr '\0' '\n' 2>/dev/null <"/proc/$1/environ" | sed -n 's/^USE_HTTPS=//p')" || scheme=https
-    else
-        ! wants_https "$stage_env" || scheme=https
     fi
     url=$scheme://localhost:$PORT
 }
@@ -124,7 +150,7 @@ flock_9() {
 
 is_running() {
     [ -f "$lock" ] || return 1
-    ! (flock_9 -s) 9<"$lock"
+    ! flock_9 -s 9<"$lock"
 }
 
 # Sets pid and token of the attempt that holds the lock; fails when the journal cannot tell.

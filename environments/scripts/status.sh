@@ -1,12 +1,13 @@
 #!/bin/sh
 # Says which stages of this environment run: ./status.sh [--json]
 # Works with GAIA down and changes nothing.
-root=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P) || exit 1
-root=${root%/.gaia}
+case $0 in */*) root=${0%/*}/ ;; *) root=. ;; esac
+CDPATH='' cd -P -- "$root" || exit 1
+root=${PWD%/.gaia}
 cd -- "$root" || exit 1
 . ./.gaia/stage.sh
 
-line_of() (
+line_of() ( # STAGE, what comes before it
     load_stage "$1"
     state='NOT RUNNING' pid='' code=''
     if is_running; then
@@ -16,9 +17,11 @@ line_of() (
         code=$(http_code "$url$HEALTH_PATH")
     fi
     if [ "$format" = json ]; then
+        [ -n "$2" ] || printf '{"project": "%s", "environment": "%s", "stages": [' "$GAIA_PROJECT" "$GAIA_ENVIRONMENT"
         [ "$state" = RUNNING ] && state=running || state=stopped
+        [ -z "$code" ] || code=$((1$code - 1000))
         printf '%s{"name": "%s", "state": "%s", "pid": %s, "port": %s, "url": "%s", "health": %s}' \
-            "$2" "$stage" "$state" "${pid:-null}" "$PORT" "$url" "$([ -n "$code" ] && printf '%d' "$((1$code - 1000))" || printf null)"
+            "$2" "$stage" "$state" "${pid:-null}" "$PORT" "$url" "${code:-null}"
     elif [ "$state" = RUNNING ]; then
         printf '%-8s %-11s  pid %-7s port %-5s  %s  health %s\n' "$stage" "$state" "${pid:-?}" "$PORT" "$url" "$code"
     else
@@ -33,14 +36,10 @@ case ${1:-} in
 esac
 separator='' result=0
 for name in $(stage_names); do
-    (load_stage "$name") || {
+    line_of "$name" "$separator" || {
         result=$?
         continue
     }
-    if [ "$format" = json ] && [ -z "$separator" ]; then
-        (load_stage "$name" && printf '{"project": "%s", "environment": "%s", "stages": [' "$GAIA_PROJECT" "$GAIA_ENVIRONMENT")
-    fi
-    line_of "$name" "$separator"
     separator=', '
 done
 [ "$format" = text ] || [ -z "$separator" ] || printf ']}\n'

@@ -1,8 +1,9 @@
 #!/bin/sh
 # Stops a stage of this environment with everything it started, or all that run: ./stop.sh [dev|qa|staging]
 # Works with GAIA down. Exit codes: 0 stopped or was not running, 1 something is left, 2 no such stage.
-root=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P) || exit 1
-root=${root%/.gaia}
+case $0 in */*) root=${0%/*}/ ;; *) root=. ;; esac
+CDPATH='' cd -P -- "$root" || exit 1
+root=${PWD%/.gaia}
 cd -- "$root" || exit 1
 . ./.gaia/stage.sh
 

@@ -2,8 +2,9 @@
 # Brings this environment's branch up to date with the hub's default branch: ./sync.sh
 # Works with GAIA down; GAIA's own sync also fetches the source into the hub first. Leaves everything alone when your
 # work is in the way. Exit codes: 0 up to date, 1 git failed, 4 your work is in the way.
-root=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P) || exit 1
-root=${root%/.gaia}
+case $0 in */*) root=${0%/*}/ ;; *) root=. ;; esac
+CDPATH='' cd -P -- "$root" || exit 1
+root=${PWD%/.gaia}
 cd -- "$root" || exit 1
 . ./.gaia/stage.sh
 
