@@ -2,8 +2,8 @@
 
 Slipcover puts probes into the code of our packages when they are imported, and takes out those that were hit, so that
 measured tests take no longer. Whole packages are measured in test processes; in the command lines that tests start, of
-which there are a thousand, only what nothing else runs (`STARTED`), and only the first few starts of each verb: there a
-tenth of a second counts. So the figure is a lower bound.
+which there are a thousand, only what nothing else runs (`STARTED`), and only the first start of each verb: the others
+are forks of a process that has imported GAIA (`tests.warm`). So the figure is a lower bound.
 
 Each test process writes a file into the directory that $COVERAGE_FILES names; without it nothing is measured.
 """
@@ -13,8 +13,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections import Counter
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
 
@@ -30,9 +30,7 @@ FLOOR = 85.0
 
 _ROOT = Path(__file__).resolve().parent.parent
 _OMITTED = ["*/migrations/*"]
-_EACH = 3
 _measured: Slipcover | None = None
-_started: Counter[tuple[str, ...]] = Counter()
 
 
 def _paths(packages: Sequence[str]) -> list[str]:
@@ -48,10 +46,20 @@ def begin(packages: Sequence[str] = PACKAGES) -> None:
 
 
 def counts(words: Sequence[str | Path]) -> bool:
-    """Whether a program that is about to be started is to be measured; each is asked for once."""
-    verb = tuple(map(str, words[:4]))
-    _started[verb] += 1
-    return _started[verb] <= _EACH
+    """Whether a program that is about to be started is to be measured: the first start of each verb in all processes.
+
+    Args:
+        words: its command line.
+    """
+    directory = os.environ.get(VARIABLE)
+    if not directory:
+        return False
+    verb = sha256("\0".join(map(str, words[:4])).encode()).hexdigest()
+    try:
+        Path(directory, f"{verb}.started").touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
 
 
 def write() -> None:

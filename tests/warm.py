@@ -1,11 +1,12 @@
-"""Python programs of GAIA's in processes of their own, without the 0.2 s in which Python loads Django.
+"""Python programs of GAIA's in processes of their own, without the 0.4 s in which Python loads Django and GAIA.
 
-A server that has imported what GAIA stands on, and nothing of GAIA itself and no settings, forks a process for every
-start (`multiprocessing`'s fork server). From there on it is a process like any other: a session, an environment, a
-directory and descriptors of its own, GAIA's code and settings loaded from their beginning, an exit code or a signal.
+A server that has imported all of it (`tests.preloaded`) forks a process for every start (`multiprocessing`'s fork
+server). From there on it is a process like any other: a session, an environment, a directory and descriptors of its
+own, settings read from their beginning, an exit code or a signal. Where the suite is measured, the first start of each
+verb is that of a real Python, so that none works only because everything has been imported already.
 
 What Python reads before its first line - PYTHONIOENCODING, the locale - has been read when the server came up: a test
-of that, of a terminal or of `./gaia` itself starts the real thing.
+of that, of what a verb imports, of a terminal or of `./gaia` itself starts the real thing.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import fcntl
 import io
 import multiprocessing
 import os
-import runpy
 import selectors
 import signal
 import subprocess
@@ -28,7 +28,7 @@ from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import Any
 
-from tests import measuring
+from tests import measuring, program
 
 ROOT = Path(__file__).resolve().parents[1]
 _FORKS = multiprocessing.get_context("forkserver")
@@ -59,6 +59,11 @@ def run(
 
     Raises: subprocess.TimeoutExpired, with what it had printed.
     """
+    if measuring.counts(words):
+        return subprocess.run(
+            [sys.executable, Path(program.__file__), *words], cwd=cwd, env=environ, input=stdin or "",
+            capture_output=True, text=True, timeout=timeout, start_new_session=True, check=False,
+        )  # fmt: skip
     child_in, own_in = os.pipe()
     own_out, child_out = os.pipe()
     own_err, child_err = os.pipe()
@@ -139,8 +144,7 @@ def _start(
     words: Sequence[str | Path], cwd: Path, environ: Mapping[str, str], descriptors: Sequence[int]
 ) -> ForkServerProcess:
     _come_up()
-    measured = measuring.counts(words)
-    kept = {name: value for name, value in environ.items() if measured or name != measuring.VARIABLE}
+    kept = {name: value for name, value in environ.items() if name != measuring.VARIABLE}
     arguments = ([*map(str, words)], str(cwd), kept, _Passed(descriptors))
     process = _FORKS.Process(target=_become, args=arguments, daemon=True)
     process.start()
@@ -206,6 +210,8 @@ def _end(process: ForkServerProcess) -> None:
 
 def _become(words: list[str], cwd: str, environ: dict[str, str], descriptors: list[int]) -> None:
     """The start of Python as it would be in a process of its own; never returns."""
+    from tests import preloaded  # is there already, but not in the process that asks for a start
+
     code = 1
     try:
         os.setsid()
@@ -225,28 +231,11 @@ def _become(words: list[str], cwd: str, environ: dict[str, str], descriptors: li
         os.environ.update(environ)
         os.chdir(cwd)
         sys.path[:] = [str(ROOT), *(place for place in sys.path if place and place != str(ROOT))]
-        measuring.begin(measuring.STARTED)
-        code = _run(words)
+        preloaded.ask_for_settings()
+        code = program.run(words)
     except BaseException:
         traceback.print_exc()
     finally:
-        measuring.write()
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os._exit(code)
-
-
-def _run(words: list[str]) -> int:
-    try:
-        if words[0] == "-m":
-            sys.argv = words[1:]
-            runpy.run_module(words[1], run_name="__main__", alter_sys=True)
-        else:
-            sys.argv = words
-            runpy.run_path(words[0], run_name="__main__")
-    except SystemExit as end:
-        if end.code is None or isinstance(end.code, int):
-            return end.code or 0
-        print(end.code, file=sys.stderr)
-        return 1
-    return 0
