@@ -100,6 +100,7 @@ def change(
     only: Mapping[str, Any] | None = None,
     fields: Mapping[str, Any] | None = None,
     level: str = Level.INFO,
+    silent: bool = False,
     **data: Any,
 ) -> bool:
     """Move a row to another state by compare-and-swap, its event in the same transaction (invariants 2 and 3).
@@ -110,6 +111,7 @@ def change(
         only: what else must be true of the stored row, as lookups.
         fields: what else is written.
         kind, message, level, data: the event's, as in `emit`.
+        silent: there is no event; for steps of what goes on for ever without news, which one event tells of together.
 
     Returns: whether the row was moved, and then has the new values; False when somebody was faster.
     Raises: ValueError for a state in `before` that TRANSITIONS do not lead out of to `after`.
@@ -121,7 +123,7 @@ def change(
     changes = {"state": after, **(fields or {})}
     with atomic():
         changed = type(row)._default_manager.filter(**stored).update(**changes)
-        if changed:
+        if changed and not silent:
             emit(kind, subject=row.key, message=message, level=level, **data)
     for name, value in changes.items() if changed else ():
         setattr(row, name, value)

@@ -85,6 +85,9 @@ class Process(Stateful):
     user = models.CharField(max_length=64, blank=True, help_text="Account it runs as, where GAIA is root")
     limits = models.JSONField(default=dict, blank=True, help_text="As processes.limits.Limits writes them")
     enforcement = models.JSONField(default=dict, blank=True, help_text="By what each limit is kept: cgroup, rlimit, …")
+    silent = models.BooleanField(
+        default=False, help_text="A trial in a crash loop: whoever has it tried tells how it went"
+    )
     cause = models.CharField(max_length=10, choices=StopCause.choices, blank=True, help_text="Why GAIA ended it")
     state = models.CharField(max_length=15, choices=ProcessState.choices, default=ProcessState.STARTING)
     pid = models.PositiveIntegerField(null=True, blank=True, help_text="The shim's pid, which is also its session's id")
@@ -135,6 +138,11 @@ class Process(Stateful):
     @property
     def active(self) -> bool:
         return self.state in PROCESS_ACTIVE
+
+    @property
+    def untold(self) -> bool:
+        """Events of its own do not tell of it, as nobody has asked for its end."""
+        return self.silent and self.cause != StopCause.ASKED
 
 
 class Sample(models.Model):

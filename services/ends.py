@@ -142,7 +142,12 @@ def _cause(process: Process, rebooted: bool) -> tuple[str, str, str]:
 
 
 def following(
-    service: Service, end: End, now: datetime, uniform: Callable[[float, float], float] = random.uniform
+    service: Service,
+    end: End,
+    now: datetime,
+    uniform: Callable[[float, float], float] = random.uniform,
+    *,
+    trial: bool = False,
 ) -> Following:
     """What a service does after one of its starts has ended.
 
@@ -150,6 +155,7 @@ def following(
         service: as it was until then.
         now: the time of the end.
         uniform: a random number between two others, for the spread of waiting times.
+        trial: this start was one of a crash loop, of which nothing was told so far.
     """
     if end.asked:
         return _asked(service, end)
@@ -164,7 +170,7 @@ def following(
             f"{service.sentence} has done its work and ended with code 0",
             fields={"failures": 0, "failed_at": [], "ever_ready": True, "alarmed_at": None},
         )
-    return _failed(service, end, now, uniform)
+    return _failed(service, end, now, uniform, trial)
 
 
 def _asked(service: Service, end: End) -> Following:
@@ -176,7 +182,9 @@ def _asked(service: Service, end: End) -> Following:
     )
 
 
-def _failed(service: Service, end: End, now: datetime, uniform: Callable[[float, float], float]) -> Following:
+def _failed(
+    service: Service, end: End, now: datetime, uniform: Callable[[float, float], float], trial: bool
+) -> Following:
     count = _count(service, end, now)
     told = f"{service.sentence} {end.how}"
     hopeless = _hopeless(service, end, count)
@@ -184,7 +192,7 @@ def _failed(service: Service, end: End, now: datetime, uniform: Callable[[float,
         return _given_up(f"{told}; {hopeless}", hopeless, count, now, service)
     looping = backoff.is_looping(count["failed_at"], now.timestamp())
     if looping or (service.alarmed_at is not None and count["failures"] >= backoff.LOOP):
-        return _looping(service, told, count, now)
+        return _looping(service, end, count, now, trial)
     wait = backoff.delay(count["failures"], uniform)
     if not wait:
         return Following(ServiceState.STARTING, "died", told, Level.WARNING, count, died=True)
@@ -234,14 +242,17 @@ def _given_up(told: str, why: str, count: dict[str, Any], now: datetime, service
     return Following(ServiceState.FAILED, "failed", told, Level.ERROR, fields, died=True)
 
 
-def _looping(service: Service, told: str, count: dict[str, Any], now: datetime) -> Following:
+def _looping(service: Service, end: End, count: dict[str, Any], now: datetime, trial: bool) -> Following:
     due = now + timedelta(seconds=backoff.TRIAL_S)
-    problem = f"it died {count['failures']} times in a row; it is tried once a minute"
+    times = f"it died {count['failures']} times in a row"
+    problem = f"{times}; it is tried once a minute"
     fields = {**count, "next_start_at": due, "problem": problem}
     if service.alarmed_at is not None:
-        return Following(
-            ServiceState.CRASH_LOOP, "backoff", f"{told}; the next trial comes in a minute", fields=fields, died=True
-        )
+        known = trial and service.last_death.get("sort") == end.sort
+        how = f"{end.how} again" if known else end.how
+        message = f"{service.sentence} {how}: {times}; the next trial comes in a minute"
+        level = Level.WARNING if trial and not known else Level.INFO
+        return Following(ServiceState.CRASH_LOOP, "trial" if trial else "backoff", message, level, fields, died=True)
     message = f"{service.sentence} does not stay up: {problem}"
     return Following(
         ServiceState.CRASH_LOOP, "crash_loop", message, Level.ERROR, {**fields, "alarmed_at": now}, died=True

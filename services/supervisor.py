@@ -211,7 +211,7 @@ class Supervisor:
                 raise Outrun(service.called)
             note_problem(service, why)
             return None
-        started = begin(service, message=message, fields=fields)
+        started = begin(service, message=message, fields=fields, silent=service.state == ServiceState.CRASH_LOOP)
         if started is None and not runs_for_clients_only(service.kind, service.details):
             raise Outrun(service.called)
         return started
@@ -252,6 +252,7 @@ class Supervisor:
             message=f"{service.sentence} is being stopped",
             fields={} if by_gaia else {"desired": Desired.DOWN},
             told={"cause": process.cause},
+            silent=process.untold,
         )
 
     def _see_health(self, service: Service, process: Process) -> None:
@@ -263,13 +264,13 @@ class Supervisor:
     def _ended(self, service: Service, process: Process, death: Death, why: str) -> Process | None:
         """Write down what follows from an end. Returns: the next start."""
         end = ends.account(service, process, rebooted=rebooted(process))
-        then = ends.following(service, end, self._now(), self._uniform)
+        then = ends.following(service, end, self._now(), self._uniform, trial=process.silent)
         fields = dict(then.fields)
         if then.died:
             known = {"attempt": process.attempt, "at": (process.ended_at or self._now()).isoformat()}
             fields["last_death"] = death.told(end) | fields.get("last_death", {}) | known
         with log.atomic():
-            if then.died and then.kind != "died":
+            if then.died and then.kind not in ("died", "trial"):
                 self._tell_death(service, end, fields["last_death"])
             return self._go_on(service, then, fields, why)
 
@@ -283,7 +284,9 @@ class Supervisor:
         )
 
     def _go_on(self, service: Service, then: Following, fields: dict[str, Any], why: str) -> Process | None:
-        told = fields["last_death"] if then.kind in ("died", "failed") else {}
+        told = fields["last_death"] if then.kind in ("died", "failed", "trial") else {}
+        if then.kind == "trial" and then.level == Level.INFO:  # the same once more: its last lines are on its page
+            told = {name: value for name, value in told.items() if name != "lines"}
         alarmed = service.alarmed_at is not None
         if then.state != ServiceState.STARTING:
             base = {"ready_at": None, "next_start_at": None, "problem": ""}

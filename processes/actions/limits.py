@@ -24,7 +24,7 @@ def stop_over_limit(process: Process, cause: str, *, name: str, limit: float, us
             .filter(pk=process.pk, stop_requested_at=None)
             .update(stop_requested_at=timezone.now(), cause=cause)
         )
-        if changed:
+        if changed and not process.silent:
             log.emit(
                 "process.limit_exceeded",
                 subject=process.owner,
@@ -40,7 +40,9 @@ def stop_over_limit(process: Process, cause: str, *, name: str, limit: float, us
 
 
 def warn_limit(process: Process, *, name: str, limit: float, used: float) -> None:
-    """Say that a process comes near a limit; the figures are in the limit's own unit."""
+    """Say that a process comes near a limit, unless it is a trial of many; the figures are in the limit's own unit."""
+    if process.silent:
+        return
     with log.atomic():
         log.emit(
             "process.limit_warning",

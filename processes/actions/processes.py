@@ -45,6 +45,7 @@ def request_start(
     stop_grace: float | None = None,
     limits: Limits | Mapping[str, Any] | None = None,
     user: str = "",
+    silent: bool = False,
 ) -> Process:
     """Write the intent to run a command for an owner; the daemon starts it.
 
@@ -60,6 +61,7 @@ def request_start(
         stop_grace: seconds between TERM and KILL.
         limits: what it may use.
         user: account it runs as, where GAIA is root; empty: GAIA's own.
+        silent: no event tells that it comes and goes by itself; the caller does.
 
     Returns: the row, in state `starting`. Raises: Conflict when one is already live, InvalidInput for a bad limit.
     """
@@ -85,6 +87,7 @@ def request_start(
         stop_grace=settings.GAIA["processes.stop_grace"] if stop_grace is None else stop_grace,
         limits=Limits.parse(limits).as_dict(),
         user=user,
+        silent=silent,
     )
 
 
@@ -114,6 +117,9 @@ def request_stop_many(processes: Iterable[Process], *, cause: str = StopCause.AS
         Process.objects.filter(pk__in=keys).update(stop_requested_at=timezone.now(), cause=cause)
         for pk in keys:
             called, owner = wanted[pk].called, wanted[pk].owner
+            wanted[pk].cause = cause
+            if wanted[pk].untold:
+                continue
             log.emit("process.stop_requested", subject=owner, message=f"Stop of {called} was asked for", cause=cause)
     return [wanted[pk] for pk in keys]
 
@@ -146,6 +152,7 @@ def record_started(
             "started_at": timezone.now(),
             "enforcement": kept,
         },
+        silent=process.silent and not adopted,
         pid=pid,
     )
 
@@ -157,6 +164,7 @@ def record_stopping(process: Process) -> bool:
         ProcessState.STOPPING,
         kind="process.stopping",
         message=f"{process.sentence} is being stopped",
+        silent=process.untold,
     )
 
 
@@ -170,6 +178,8 @@ def record_stopping_many(processes: Iterable[Process]) -> None:
         Process.objects.filter(pk__in=keys).update(state=ProcessState.STOPPING, env={})
         for process in [known[pk] for pk in keys]:
             message = f"{process.sentence} is being stopped"
+            if process.untold:
+                continue
             log.emit("process.stopping", subject=process.owner, message=message, attempt=process.attempt)
     for pk in keys:
         known[pk].state, known[pk].env = ProcessState.STOPPING, {}
@@ -206,6 +216,7 @@ def record_exit(
         message=f"{told}; {problem}" if problem else told,
         level=Level.WARNING if failed or problem else Level.INFO,
         fields={"exit_code": code, "exit_source": source, "problem": problem, "cause": cause, **_end(process, asked)},
+        silent=process.untold and not asked and not problem,
         code=code,
         source=source,
         swept=swept,
@@ -254,6 +265,7 @@ def record_lost(process: Process, problem: str, *, swept: int = 0, asked: bool =
         message=f"{process.sentence} was lost: {problem}{_swept(swept)}",
         level=Level.ERROR,
         fields={"exit_source": ExitSource.UNKNOWN, "problem": problem, **_end(process, asked)},
+        silent=process.silent,
         swept=swept,
     )
 
@@ -276,6 +288,7 @@ def record_not_started(process: Process, problem: str, *, level: str = Level.ERR
         message=f"{process.sentence} did not start: {problem}",
         level=level,
         fields={"ended_at": timezone.now(), "problem": problem},
+        silent=process.silent,
     )
 
 
@@ -335,7 +348,8 @@ def _create(
         try:
             with log.atomic():
                 process = Process.objects.create(node=node, owner=owner, attempt=last + 1, **fields)
-                log.emit(kind, subject=owner, message=message, attempt=last + 1, **(told or {}))
+                if not process.silent:
+                    log.emit(kind, subject=owner, message=message, attempt=last + 1, **(told or {}))
             return process
         except IntegrityError:
             live = Process.objects.active().filter(node=node, owner=owner).first()

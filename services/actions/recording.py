@@ -32,6 +32,7 @@ def move(
     level: str = Level.INFO,
     fields: Mapping[str, Any] | None = None,
     told: Mapping[str, Any] | None = None,
+    silent: bool = False,
 ) -> bool:
     """Change a service's state, if it still is as it was read.
 
@@ -39,6 +40,7 @@ def move(
         kind: the event's, without `service.` in front.
         fields: what else is written.
         told: the event's data.
+        silent: there is no event, as in `log.change`.
 
     Returns: False when somebody was faster; the row is to be read again then.
     """
@@ -53,28 +55,38 @@ def move(
         message=message,
         level=level,
         fields={"state_since": timezone.now(), **(fields or {})},
+        silent=silent,
         **(told or {}),
     )
 
 
 def begin(
-    service: Service, *, message: str, fields: Mapping[str, Any] | None = None, kind: str = "start_requested"
+    service: Service,
+    *,
+    message: str,
+    fields: Mapping[str, Any] | None = None,
+    kind: str = "start_requested",
+    silent: bool = False,
 ) -> Process | None:
     """Ask for a start of a service that has none, in one transaction with its new state.
+
+    Args:
+        silent: a trial in a crash loop: one event tells of it, when it is over.
 
     Returns: the process that is to be started; None when somebody was faster, or when none ever runs of it.
     """
     reset = {"problem": "", "next_start_at": None, "ready_at": None, "desired": Desired.UP}
     try:
         with log.atomic():
-            if not move(service, ServiceState.STARTING, kind=kind, message=message, fields=reset | dict(fields or {})):
+            written = reset | dict(fields or {})
+            if not move(service, ServiceState.STARTING, kind=kind, message=message, fields=written, silent=silent):
                 return None
-            return None if runs_for_clients_only(service.kind, service.details) else _request(service)
+            return None if runs_for_clients_only(service.kind, service.details) else _request(service, silent=silent)
     except (Conflict, IntegrityError):  # a script has started it in this moment: the next look follows it
         return None
 
 
-def _request(service: Service) -> Process:
+def _request(service: Service, *, silent: bool) -> Process:
     return request_start(
         service.node,
         service.owner,
@@ -90,6 +102,7 @@ def _request(service: Service) -> Process:
         stop_grace=service.stop_grace,
         limits=service.limits,
         user=service.user,
+        silent=silent,
     )
 
 

@@ -48,6 +48,7 @@ def _started(service: Service, process: Process, now: datetime, *, ready: bool) 
         message=f"{service.sentence} runs{pid}" + ("" if ready else " and is not ready yet"),
         fields=fields,
         told={"pid": process.pid, "attempt": process.attempt, "ready": ready},
+        silent=process.silent,
     )
 
 
@@ -60,6 +61,7 @@ def _ready(service: Service, process: Process, now: datetime) -> None:
         message=f"{service.sentence} is ready",
         fields={"ready_at": now, "ever_ready": True, "problem": ""},
         told={"attempt": process.attempt, "after_s": round(took, 3)},
+        silent=process.silent,
     )
 
 
@@ -87,6 +89,7 @@ def _restart(service: Service, process: Process, health: Health) -> None:
             level=Level.WARNING,
             fields={"ready_at": None, "problem": f"its liveness probe failed: {answer}"},
             told={"probe": health.probe, "answer": health.answer, "attempt": process.attempt},
+            silent=process.silent,
         )
         if moved:
             request_stop(process, cause=StopCause.LIVENESS)
@@ -104,6 +107,8 @@ def _forget_failures(service: Service, process: Process, now: datetime) -> None:
         changed = Service.objects.filter(pk=service.pk, state=service.state, failures=service.failures).update(
             failures=0, failed_at=[], alarmed_at=None, ever_ready=True
         )
+        if changed and process.silent:  # what happens to it from now on is news
+            Process.objects.filter(pk=process.pk).update(silent=False)
         if changed and service.alarmed_at is not None:
             tell_recovery(service, f"it has been ready for {healthy:.0f} s")
 

@@ -144,40 +144,6 @@ def test_a_port_that_is_taken_at_the_start(house: House, registered: Register, f
     assert fresh(service).state == "running"
 
 
-def test_through_a_crash_loop_and_back(house: House, registered: Register, tmp_path: Path) -> None:
-    """Five deaths: a trial a minute. Then it stays up: an hour of crash loop is over, and whoever was told hears it."""
-    service = registered(probes=PROBES, start=True)
-    house.health["api"] = Health(startup=True, ready=True, live=True)
-    house.tick()
-    waits = []
-    for _ in range(5):
-        house.end(service)
-        due = fresh(service).next_start_at
-        waits.append((due - house.now).total_seconds() if due else 0.0)
-        house.later(waits[-1])
-        house.tick()
-    assert waits == [0.0, 0.5, 1.0, 2.0, 60.0]
-    assert kinds(service).count("crash_loop") == 1
-    assert fresh(service).alarmed_at is not None
-    assert Service.objects.failing().count() == 0  # its trial runs
-
-    house.end(service)
-    assert fresh(service).state == "crash_loop"
-    assert Service.objects.failing().count() == 1
-    assert kinds(service).count("crash_loop") == 1  # people know
-    house.later(59)
-    assert fresh(service).state == "crash_loop"
-    house.later(1)
-    house.tick()
-    assert fresh(service).state == "running"
-
-    house.later(59)
-    assert "recovered" not in kinds(service)
-    house.later(600)  # twice its start-up, which by the test's clock took minutes
-    assert kinds(service)[-1] == "recovered"
-    assert (fresh(service).failures, fresh(service).alarmed_at) == (0, None)
-
-
 def test_a_hung_service_is_restarted_and_that_counts(house: House, registered: Register) -> None:
     service = registered(probes=PROBES, start=True)
     house.health["api"] = Health(startup=True, ready=True, live=True)

@@ -112,7 +112,7 @@ CASES = [
     # its time has come
     Case("after backoff", "backoff", "up", DIED, "starting", ["start_requested"],
          fields={"next_start_at": 0.0}, starts=1),
-    Case("a trial", "crash_loop", "up", DIED, "starting", ["start_requested"],
+    Case("a trial", "crash_loop", "up", DIED, "starting", [],
          fields={"next_start_at": -1.0}, starts=1),
     Case("the clock was put back", "backoff", "up", DIED, "starting", ["start_requested"],
          fields={"next_start_at": 3600.0}, starts=1),
