@@ -83,13 +83,18 @@ def _answer(words: list[str]) -> int:
     answered = fast.answer(words)
     if answered is not None:
         return answered
-    from gaia_site.cli.arguments import build_parser
-
-    arguments = build_parser().parse_args(words)
-    if arguments.version or not words:
+    if words in ([], ["--version"]):
         from gaia_site.cli import overview
 
-        print(overview.version() if arguments.version else overview.SHORT)
+        print(overview.version() if words else overview.SHORT)
+        return 0
+    from gaia_site.cli.arguments import build_parser
+
+    arguments = build_parser(words[0]).parse_args(words)
+    if arguments.version:
+        from gaia_site.cli import overview
+
+        print(overview.version())
         return 0
     if not hasattr(arguments, "run"):  # `gaia env`: what follows it
         arguments.helps.print_help()

@@ -40,7 +40,8 @@ class VerbCommand(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Called by `call_command`. Raises: CommandError with the verb's exit code."""
         try:
-            code = run(build_parser().parse_args(self.words(options["words"])))
+            words = self.words(options["words"])
+            code = run(build_parser(words[0] if words else "").parse_args(words))
         except GaiaError as error:
             text = "\n".join(part for part in (error.what, error.meaning, error.fix) if part)
             raise CommandError(text, returncode=error.exit_code) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import signal
@@ -53,11 +54,26 @@ def test_every_verb_has_help_that_says_what_each_word_means(
     verb: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
-        build_parser().parse_args([*verb, "--help"])
+        build_parser(verb[0]).parse_args([*verb, "--help"])
     assert caught.value.code == 0
     shown = capsys.readouterr().out
     assert all(len(line) <= 80 for line in shown.splitlines())
     assert all(action.help for action in every_verb().get(verb, []))
+
+
+def test_a_verb_alone_is_what_it_is_in_the_whole_grammar() -> None:
+    for verb in {path[0] for path in every_verb()}:
+        alone = verbs_of(build_parser(verb))
+        whole = verbs_of(build_parser())
+        assert verb in alone
+        assert alone.keys() < whole.keys()
+        assert all(alone[name].format_help() == whole[name].format_help() for name in alone)
+        assert len(alone) < len(whole) / 4, "what a command line is not about is not built for it"
+
+
+def verbs_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    [verbs] = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return dict(verbs.choices)
 
 
 def test_a_verb_that_asks_for_another(bare: CommandLine) -> None:
