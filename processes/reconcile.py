@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -51,9 +51,12 @@ _UNKNOWN_END = (None, ExitSource.UNKNOWN)
 
 
 class Keeper(Protocol):
-    """Keeps some processes up: asked here, in the reconciler's thread, so that a crash is answered at once."""
+    """Keeps some processes up: asked here, in the reconciler's thread, so that a crash is answered at once.
 
-    def before_end(self, process: Process) -> Callable[[], Process | None] | None:
+    `over`: ids of processes that are known to have ended, or are being ended, whatever their rows say yet.
+    """
+
+    def before_end(self, process: Process, over: Collection[int]) -> Callable[[], Process | None] | None:
         """A process is about to be written down as ended; the time to look at the world.
 
         Returns: what is called in the transaction that says how it ended, and gives back a start that is to be carried
@@ -63,7 +66,7 @@ class Keeper(Protocol):
     def started(self, process: Process) -> None:
         """A process runs; called in the transaction that says so."""
 
-    def tick(self) -> Sequence[Process]:
+    def tick(self, over: Collection[int]) -> Sequence[Process]:
         """Look at everything. Returns: starts that are to be carried out at once."""
 
     def due_in(self) -> float | None:
@@ -116,8 +119,11 @@ class ProcessReconciler:
         left_by_predecessor = [] if self._adopted else [process for process in rows if process.pid is not None]
         due = [row for row in rows if row.pk not in self._busy and self._clock() >= self._put_off_until(row)]
         unwanted = [row for row in due if row.stop_requested_at is not None and row.pid is not None]
+        gone = [row for row in due if row not in unwanted and self._is_gone(row)]
+        self._ends |= {row.pk: self._end_of(row) for row in gone}
+        self._together(gone, self._harvest)
         for process in due:
-            if process not in unwanted:
+            if process not in unwanted and process not in gone:
                 self._try(process, self._look_at)
         self._together(unwanted, self._stop)
         if not self._adopted:
@@ -126,7 +132,7 @@ class ProcessReconciler:
         if self._clock() >= self._operations_at:
             self._operations_at = self._clock() + _OPERATIONS_EVERY_S
             operations.fail_interrupted()
-        for process in self._keeper.tick() if self._keeper is not None else ():
+        for process in self._keeper.tick(self._known_over()) if self._keeper is not None else ():
             self._try(process, self._start)
 
     def due_in(self) -> float | None:
@@ -149,7 +155,7 @@ class ProcessReconciler:
             self._ends[process_id] = (code, source)  # kept until it is written down: nobody can ask for it again
         # of one that is being stopped, whoever does that writes the end down
         free = [process_id for process_id, _, _ in ends if process_id not in self._busy]
-        found = list(Process.objects.filter(pk__in=free, state__in=PROCESS_ACTIVE)) if free else []
+        found = Process.objects.live_among(free)
         self._together(found, self._harvest)
         for process_id in set(free) - {process.pk for process in found}:
             self._forget(process_id)
@@ -184,7 +190,7 @@ class ProcessReconciler:
         if process.state == ProcessState.STARTING and process.pid is None:
             self._begin(process)
         elif process.pk not in self._watched:
-            self._adopt(process)
+            self._follow(process)
 
     # -- starting
 
@@ -241,15 +247,12 @@ class ProcessReconciler:
 
     # -- watching
 
-    def _adopt(self, process: Process) -> None:
-        """A live row that nobody watches: the daemon was restarted, or could not write the end down.
+    def _is_gone(self, process: Process) -> bool:
+        """Of a live row that nobody watches: the daemon was restarted, or could not write the end down.
 
         Its identity is certain, so the lock is not asked: a cleaned checkout may have lost the file.
         """
-        if harvest.is_alive(process):
-            self._follow(process)
-        else:
-            self._harvest(process)
+        return process.pid is not None and process.pk not in self._watched and not harvest.is_alive(process)
 
     def _follow(self, process: Process) -> None:
         self._watched.add(process.pk)
@@ -322,12 +325,17 @@ class ProcessReconciler:
         stopping.check_ended(process, report)
         return harvest.outcome(process, *self._end_of(process), swept=swept)
 
+    def _known_over(self) -> set[int]:
+        """Who has ended, or is being ended: what waits for such a one must not take its row's word that it runs."""
+        return self._ends.keys() | self._stopping.keys()
+
     def _end_of(self, process: Process) -> tuple[int | None, str]:
         return self._ends.get(process.pk, _UNKNOWN_END)
 
     def _write_end(self, *ends: tuple[Process, Write]) -> None:
         """Write ends down, together with what their keeper does next, and carry that out."""
-        following = [self._before_end(process) for process, _ in ends]
+        over = self._known_over()
+        following = [self._before_end(process, over) for process, _ in ends]
         starts: list[Process] = []
         with log.atomic() if len(ends) > 1 or self._keeper is not None else nullcontext():
             for _, write in ends:  # all of them first: what follows from one may depend on another
@@ -339,9 +347,9 @@ class ProcessReconciler:
         for start in starts:  # its row is a moment old and this thread's: nobody can have carried it out
             self._try(start, self._start)
 
-    def _before_end(self, process: Process) -> Callable[[], Process | None] | None:
+    def _before_end(self, process: Process, over: Collection[int]) -> Callable[[], Process | None] | None:
         try:
-            return self._keeper.before_end(process) if self._keeper is not None else None
+            return self._keeper.before_end(process, over) if self._keeper is not None else None
         except _NO_DATABASE:
             raise
         except Exception as error:

@@ -6,7 +6,7 @@ each restart. What has started goes on running when a gate closes behind it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
@@ -93,12 +93,17 @@ class Gates:
         return self.of_many([service])[service.pk]
 
     def of_many(
-        self, services: Iterable[Service], newest: Mapping[str, Process | None] | None = None
+        self,
+        services: Iterable[Service],
+        newest: Mapping[str, Process | None] | None = None,
+        *,
+        over: Collection[int] = (),
     ) -> dict[int, list[Gate]]:
         """By id of the service, in three queries at most.
 
         Args:
             newest: newest starts that are known already, by owner; None for an owner who has none.
+            over: ids of processes that are known to have ended, or are being ended, whatever their rows say yet.
         """
         services = list(services)
         gates: dict[int, list[Gate]] = {service.pk: [] for service in services}
@@ -108,21 +113,26 @@ class Gates:
         if asked:
             processes |= Process.objects.newest_by_owner(asked)
         for edge in edges:
-            met = self._is_met(edge, processes.get(edge.on.owner))
+            met = self._is_met(edge, processes.get(edge.on.owner), over)
             gates[edge.service_id].append(Gate(edge.on, edge.condition, edge.pattern, met))
         self._gateless.update({service.pk: service.revision for service in services if not gates[service.pk]})
         return gates
 
-    def closed(self, service: Service) -> str:
-        """What a service has to wait for, in words; "" when it may start."""
+    def note_gateless(self, service: Service) -> None:
+        """A service is known to depend on nothing."""
+        self._gateless[service.pk] = service.revision
+
+    def closed(self, service: Service, over: Collection[int] = ()) -> str:
+        """What a service has to wait for, in words; "" when it may start. `over` is as for `of_many`."""
         if self._gateless.get(service.pk) == service.revision:
             return ""  # most have none, and a start after a crash waits for the answer
-        return closed(self.of(service))
+        return closed(self.of_many([service], over=over)[service.pk])
 
-    def _is_met(self, edge: Dependency, process: Process | None) -> bool:
+    def _is_met(self, edge: Dependency, process: Process | None, over: Collection[int]) -> bool:
         state = edge.on.state
-        # one that has just died does not run, though the service's own row may not say so yet
-        runs = process is not None and process.state == ProcessState.RUNNING
+        # one that has just died does not run, though neither its row nor its service's may say so yet
+        ended = process is not None and process.pk in over
+        runs = process is not None and process.state == ProcessState.RUNNING and not ended
         runs = runs or runs_for_clients_only(edge.on.kind, edge.on.details)
         if edge.condition == Condition.HEALTHY:
             return runs and state == ServiceState.RUNNING
@@ -132,7 +142,7 @@ class Gates:
             return runs and state in (ServiceState.STARTING, ServiceState.RUNNING, ServiceState.UNREADY)
         if process is None or not (process.active or state == ServiceState.COMPLETED):
             return False
-        if process.stop_requested_at is not None and process.active:
+        if process.active and (ended or process.stop_requested_at is not None):
             return False
         key = (process.pk, edge.pattern)
         self._asked.add(key)

@@ -18,6 +18,18 @@ _BETWEEN_TRIALS = (ServiceState.STARTING, ServiceState.STOPPING, ServiceState.BA
 
 
 class ServiceQuerySet(models.QuerySet["Service"]):
+    def of_owner(self, node_id: int, owner: str) -> tuple[Any, bool] | None:
+        """The service with this key, and whether it depends on others. In SQL: a start after a crash waits for it, and
+        to make the query out of a queryset takes longer than to have it answered.
+        """
+        query = (
+            "SELECT s.*, EXISTS (SELECT 1 FROM services_dependency d WHERE d.service_id = s.id) AS waits "
+            "FROM services_service s WHERE s.node_id = %s AND s.owner = %s"
+        )
+        for service in self.raw(query, [node_id, owner]):
+            return service, bool(vars(service).pop("waits"))
+        return None
+
     def failing(self) -> ServiceQuerySet:
         """Those that do not stay up, so that somebody has to look: given up, or in a crash loop, also in its trials."""
         return self.filter(

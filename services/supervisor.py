@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any
 
@@ -81,8 +81,11 @@ class Supervisor:
 
     # -- told by the reconciler
 
-    def before_end(self, process: Process) -> Callable[[], Process | None] | None:
+    def before_end(self, process: Process, over: Collection[int] = ()) -> Callable[[], Process | None] | None:
         """A process is about to be written down as ended.
+
+        Args:
+            over: as in `processes.reconcile.Keeper`.
 
         Returns: what is to be called in the same transaction, when the row says how it ended; that returns the next
         start, which is to be carried out at once. None when the process is no service's.
@@ -97,7 +100,7 @@ class Supervisor:
             if process.active:  # somebody else has written its end down
                 return None
             stays_down = asked and service.desired == Desired.DOWN
-            return self._ended(service, process, death, "" if stays_down else self._gates.closed(service))
+            return self._ended(service, process, death, "" if stays_down else self._gates.closed(service, over))
 
         return end
 
@@ -108,15 +111,23 @@ class Supervisor:
             self._see_health(service, process)
 
     def _service_of(self, process: Process) -> Service | None:
-        service = Service.objects.filter(node=self._node, owner=process.owner).order_by().first()
-        if service is not None:
-            service.node = self._node
+        found = Service.objects.of_owner(self._node.pk, process.owner)
+        if found is None:
+            return None
+        service: Service = found[0]
+        service.node = self._node
+        if not found[1]:
+            self._gates.note_gateless(service)
         return service
 
     # -- looking
 
-    def tick(self) -> list[Process]:
-        """Look at every service once. Returns: starts that are to be carried out."""
+    def tick(self, over: Collection[int] = ()) -> list[Process]:
+        """Look at every service once. Returns: starts that are to be carried out.
+
+        Args:
+            over: as in `processes.reconcile.Keeper`.
+        """
         now = self._now()
         glances = Glance.all_of(self._node)
         live = live_processes(self._node)
@@ -127,7 +138,7 @@ class Supervisor:
             for each in glances
             if not self._is_put_off(each.pk) and each.needs_look(live.get(each.owner), now, self._health)
         ]
-        return self._look_at(wanted) if wanted else []
+        return self._look_at(wanted, over) if wanted else []
 
     def due_in(self) -> float | None:
         """Seconds until a service is to be started again; None when none waits for its time."""
@@ -138,11 +149,11 @@ class Supervisor:
     def _is_put_off(self, pk: int) -> bool:
         return self._clock() < self._put_off.get(pk, (0.0, 0.0))[1]
 
-    def _look_at(self, wanted: list[int]) -> list[Process]:
+    def _look_at(self, wanted: list[int], over: Collection[int]) -> list[Process]:
         services = list(Service.objects.select_related("node").filter(pk__in=wanted).order_by("name"))
         newest = Process.objects.filter(node=self._node).newest_by_owner(each.owner for each in services)
         waiting = [each for each in services if each.state in WAITING or each.state in SERVICE_UP]
-        gates = self._gates.of_many(waiting)
+        gates = self._gates.of_many(waiting, over=over)
         starts: list[Process] = []
         for service in services:
             process = newest.get(service.owner)

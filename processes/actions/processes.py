@@ -14,7 +14,6 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError
-from django.db.models import Max
 from django.utils import timezone
 
 from common.errors import Conflict
@@ -344,7 +343,7 @@ def _create(
 ) -> Process:
     """A new row with the next attempt's number, and its event. Raises: Conflict when one is live."""
     for _ in range(_NUMBERING_TRIES):
-        last = Process.objects.filter(node=node, owner=owner).aggregate(last=Max("attempt"))["last"] or 0
+        last = Process.objects.attempts_of(node.pk, owner)
         try:
             with log.atomic():
                 process = Process.objects.create(node=node, owner=owner, attempt=last + 1, **fields)

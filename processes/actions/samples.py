@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Max
 from django.utils import timezone
 
@@ -126,6 +126,19 @@ def latest(owners: Iterable[str]) -> dict[str, Figures]:
     since = timezone.now() - timedelta(seconds=_RECENT_S)
     rows = Sample.objects.filter(owner__in=list(owners), seconds=SHORT, at__gte=since).order_by("at")
     return {sample.owner: _figures(sample) for sample in rows}
+
+
+def memory_of_late(node_id: int, owner: str, since: datetime) -> int | None:
+    """Bytes of memory that an owner used during the newest short period that began then or later; None without one."""
+    begin = connection.ops.adapt_datetimefield_value(since)
+    with connection.cursor() as cursor:  # a start after a crash waits for it
+        cursor.execute(
+            "SELECT memory_most FROM processes_sample WHERE node_id = %s AND owner = %s AND seconds = %s AND at >= %s "
+            "ORDER BY at DESC LIMIT 1",
+            [node_id, owner, SHORT, begin],
+        )
+        row = cursor.fetchone()
+    return int(row[0]) if row else None
 
 
 def series(owner: str, span_s: float) -> Series:

@@ -28,6 +28,8 @@ from processes.drivers.shim import TOKEN_VARIABLE, shim_path
 SHELL = "/bin/sh"
 LOCK_FD = 9  # dash knows single-digit descriptors only
 _TOKEN = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
+# Python ignores SIGPIPE, and a shell cannot trap what was ignored when it started.
+_TO_DEFAULT = sorted(int(number) for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 _LOCK_PATIENCE = 0.25  # seconds; `lock_held` takes a shared lock for some microseconds, which is not a holder
 
 
@@ -94,8 +96,8 @@ def spawn(spec: Spec) -> Spawned:
     """
     _check(spec)
     other = account(spec.user) if spec.user else None
-    for path in (spec.log, spec.lock, spec.journal):
-        _make_parents(path)
+    for folder in {path.parent for path in (spec.log, spec.lock, spec.journal)}:
+        _make_folder(folder)
     lock = _take_lock(spec.lock)
     try:
         log = _open(spec.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -146,13 +148,14 @@ def _hand_over(log: int, path: Path, uid: int) -> None:
         raise _failure(f"{path} cannot be given to the account", error) from error
 
 
-def _make_parents(path: Path) -> None:
-    """Make the missing directories above `path`, each of them 0700 (`mkdir(parents=True)` gives that to the last)."""
+def _make_folder(folder: Path) -> None:
+    """Make a directory and those missing above it, each of them 0700 (`mkdir(parents=True)` gives that to the last)."""
     try:
-        for directory in reversed([parent for parent in path.parents if not parent.exists()]):
-            directory.mkdir(mode=0o700, exist_ok=True)
+        if not folder.exists():
+            for directory in reversed([parent for parent in (folder, *folder.parents) if not parent.exists()]):
+                directory.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise _failure(f"the directory {path.parent} cannot be made", error) from error
+        raise _failure(f"the directory {folder} cannot be made", error) from error
 
 
 def _open(path: Path, flags: int) -> int:
@@ -218,8 +221,7 @@ def _spawn_shim(spec: Spec, lock: int, log: int, other: Account | None) -> int:
             file_actions=actions,
             setsid=True,
             setsigmask=(),
-            # Python ignores SIGPIPE, and a shell cannot trap what was ignored when it started.
-            setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+            setsigdef=_TO_DEFAULT,
         )
     except OSError as error:
         raise _failure(f"{spec.argv[0]} cannot be started", error) from error

@@ -10,9 +10,9 @@ from django.utils import timezone
 from common.redaction import mask_values
 from common.text import plain
 from processes.actions.logs import read_on
-from processes.actions.samples import SHORT
+from processes.actions.samples import memory_of_late
 from processes.actions.traces import trace
-from processes.models import Process, Sample
+from processes.models import Process
 from services.ends import End
 from services.models import Service
 
@@ -46,11 +46,10 @@ class Death:
 
 def look_back(service: Service, process: Process) -> Death:
     """The last lines its start has written, and how much memory it used of late."""
-    sample = Sample.objects.filter(node=process.node_id, owner=process.owner, seconds=SHORT).order_by("-at").first()
-    recent = sample if sample and process.started_at and sample.at >= process.started_at else None
+    began = process.started_at
     return Death(
         lines=last_lines(service, process),
-        memory=recent.memory_most if recent else None,
+        memory=memory_of_late(process.node_id, process.owner, began) if began is not None else None,
         probe=service.problem if service.problem.startswith("its liveness probe") else "",
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,6 +21,7 @@ class House:
     """Everything of a daemon that services need, in the test's own thread.
 
     Time stands still: `now` and `clock` move when the test says so. `health` is what probes say, by name of service.
+    What is done aside is done at once, or when `do_aside` is called, after `aside` was made a list.
     """
 
     def __init__(self, node: Node) -> None:
@@ -27,14 +29,13 @@ class House:
         self.now = datetime.now(UTC)
         self.clock = 1000.0
         self.health: dict[str, Health] = {}
+        self.aside: list[tuple[Callable[[], Any], Callable[[Any], None]]] | None = None
         self.watched: dict[int, Identity] = {}
         self._names: dict[int, str] = {}
         self.supervisor = Supervisor(
             node, health=self._health, clock=lambda: self.clock, now=lambda: self.now, uniform=lambda _low, _high: 1.0
         )
-        self.reconciler = ProcessReconciler(
-            node, self._watch, lambda work, then: then(work()), lambda: self.clock, keeper=self.supervisor
-        )
+        self.reconciler = ProcessReconciler(node, self._watch, self._aside, lambda: self.clock, keeper=self.supervisor)
 
     def _health(self, service_id: int, process_id: int) -> Health:
         if service_id not in self._names:
@@ -43,6 +44,18 @@ class House:
 
     def _watch(self, identity: Identity, process_id: int) -> None:
         self.watched[process_id] = identity
+
+    def _aside(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        if self.aside is None:
+            then(work())
+        else:
+            self.aside.append((work, then))
+
+    def do_aside(self) -> None:
+        """What was put off, and from now on at once."""
+        waiting, self.aside = self.aside or [], None
+        for work, then in waiting:
+            then(work())
 
     def tick(self) -> None:
         """A turn of the daemon."""

@@ -196,7 +196,7 @@ def test_with_the_fast_path_switched_off_the_look_does_the_same(
 ) -> None:
     service = registered(start=True)
     house.tick()
-    monkeypatch.setattr(house.supervisor, "before_end", lambda _process: None)
+    monkeypatch.setattr(house.supervisor, "before_end", lambda *_: None)
     monkeypatch.setattr(house.supervisor, "started", lambda _process: None)
 
     house.end(service)
@@ -214,7 +214,7 @@ def test_with_the_look_switched_off_the_fast_path_does_it(
 ) -> None:
     service = registered(start=True)
     house.tick()
-    monkeypatch.setattr(house.supervisor, "tick", lambda: [])
+    monkeypatch.setattr(house.supervisor, "tick", lambda *_: [])
     for _ in range(2):
         house.end(service)
         Service.objects.update(failures=0, failed_at=[])
@@ -230,7 +230,7 @@ def test_a_supervisor_that_stumbles_takes_no_end_with_it(
     house.tick()
     with monkeypatch.context() as broken:
 
-        def stumble(_process: Any) -> None:
+        def stumble(*_: Any) -> None:
             raise ZeroDivisionError
 
         broken.setattr(house.supervisor, method, stumble)

@@ -295,6 +295,67 @@ def test_when_both_die_at_the_same_time_one_waits_for_the_other(first: str, hous
 
 
 @pytest.mark.usefixtures("leave_nothing")
+@pytest.mark.parametrize("together", [True, False])
+def test_whose_end_cannot_be_written_yet_keeps_the_gate_closed(
+    together: bool, house: House, registered: Register
+) -> None:
+    """
+    db ◀── api        db's shim is killed, and what it has left running is still being ended when api dies
+    """
+    house.health["db"] = READY
+    db, api = registered("db", probes=PROBES), registered("api", depends_on=["db"])
+    start_all([db, api])
+    for _ in range(3):
+        house.tick()
+    processes = [process_of(db), process_of(api)]
+    shims = [house.watched[process.pk].pid for process in processes]
+    os.kill(shims[0], signal.SIGKILL)
+    os.killpg(shims[1], signal.SIGKILL)
+    for shim in shims:
+        os.waitpid(shim, 0)
+    house.aside = []
+    ends = [(process.pk, -9, "wait") for process in processes]
+    for told in [ends[::-1]] if together else [[end] for end in ends]:
+        house.reconciler.some_ended(told)
+    house.tick()
+
+    assert process_of(db).state == "running"  # as far as its row knows
+    assert fresh(api).state == "held"
+    house.health["db"] = NOT_READY
+    house.do_aside()
+    house.tick()
+    assert [fresh(db).state, fresh(api).state] == ["unready", "held"]
+    house.health["db"] = READY
+    for _ in range(3):
+        house.tick()
+    assert [fresh(db).state, fresh(api).state] == ["running", "running"]
+    assert [fresh(db).failures, fresh(api).failures] == [1, 1]
+
+
+@pytest.mark.usefixtures("leave_nothing")
+def test_who_died_while_no_daemon_ran_is_known_to_be_dead(house: House, registered: Register) -> None:
+    """
+    db ◀── api        both die without a daemon; the next one finds api first
+    """
+    house.health["db"] = READY
+    db, api = registered("db", probes=PROBES), registered("api", depends_on=["db"])
+    start_all([db, api])
+    for _ in range(3):
+        house.tick()
+    house.end(db)
+    house.tick()
+    processes = [process_of(db), process_of(api)]
+    assert processes[1].pk < processes[0].pk
+    for process in processes:
+        os.killpg(house.watched[process.pk].pid, signal.SIGKILL)
+        os.waitpid(house.watched[process.pk].pid, 0)
+
+    House(house.node).tick()
+
+    assert fresh(api).state == "held"
+
+
+@pytest.mark.usefixtures("leave_nothing")
 def test_what_waits_for_work_that_is_done(house: House, registered: Register) -> None:
     """
     migrate (ends with 0) ◀── api

@@ -7,8 +7,10 @@ import os
 import platform
 import select
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -32,12 +34,21 @@ def grandchild(script: str, parent: str) -> Iterator[tuple[Identity, int, subpro
     identity = identify(pid)
     assert identity is not None
     pidfd = os.pidfd_open(pid)
+    if parent.startswith("exec"):  # a shell reaps whatever ends before it has become the other program
+        _until_it_runs("sleep", shell.pid)
     try:
         yield identity, pidfd, shell
     finally:
         os.close(pidfd)
         shell.kill()
         shell.communicate()
+
+
+def _until_it_runs(program: str, pid: int) -> None:
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{pid}/comm").read_text() != f"{program}\n":
+        assert time.monotonic() < deadline, f"{pid} does not run {program}"
+        time.sleep(0.002)
 
 
 def end(pidfd: int, shell: subprocess.Popen[str]) -> None:
