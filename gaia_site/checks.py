@@ -10,15 +10,18 @@ from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, register
 
+OWN = "gaia"
+"""Tag of GAIA's own checks: the daemon makes no others at its start, they load every page of the console."""
 
-@register()
+
+@register(OWN)
 def check_configuration(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """gaia.E001: a setting in config.toml or GAIA_* that cannot be used; its default is in force."""
     found = settings.GAIA_PROBLEMS
     return [checks.Error(problem.message, hint=problem.hint, id="gaia.E001", obj=problem.key) for problem in found]
 
 
-@register()
+@register(OWN)
 def check_fleet(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """gaia.W002: the fleet file or a provider's has a mistake; the fleet is shown as it was and cannot be started."""
     from sessions.configured import fleet_problem
@@ -28,7 +31,7 @@ def check_fleet(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[
     return [checks.Warning(problem, hint=hint, id="gaia.W002")] if problem else []
 
 
-@register(deploy=True)
+@register(OWN, deploy=True)
 def check_exposure(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """gaia.W001: reachable from other machines without a public URL over TLS."""
     host, public = settings.GAIA["server.host"], settings.GAIA["server.public_url"]

@@ -19,6 +19,8 @@ from gaia_site.databases import database_settings
 BASE_DIR = Path(__file__).resolve().parent.parent
 GAIA = gaia_config.load()
 GAIA_PROBLEMS = list(GAIA.problems)
+_ROLE = os.environ.get("GAIA_ROLE")
+_WITHOUT_PAGES = {"cli", "jobs", "node", "operation"}
 
 
 def _secret_key() -> str:
@@ -56,8 +58,8 @@ if GAIA["server.host"] not in {"0.0.0.0", "::", *ALLOWED_HOSTS}:  # noqa: S104  
 INSTALLED_APPS = [
     "gaia_site.apps.SiteConfig",
     "unfold",
-    # the command line shows no pages: not loading them makes every verb a third faster
-    "django.contrib.admin.apps.SimpleAdminConfig" if os.environ.get("GAIA_ROLE") == "cli" else "django.contrib.admin",
+    # who shows no pages does not load them: that makes every verb, operation and daemon start a third faster
+    "django.contrib.admin.apps.SimpleAdminConfig" if _ROLE in _WITHOUT_PAGES else "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -115,7 +117,7 @@ TEMPLATES = [
 ]
 
 DATABASES = {"default": _database()}
-if os.environ.get("GAIA_ROLE") in {"node", "jobs"}:
+if _ROLE in {"node", "jobs"}:
     # loops that poll: a connection per turn would cost more than the turn
     DATABASES["default"]["CONN_MAX_AGE"] = None
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

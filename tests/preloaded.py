@@ -65,6 +65,7 @@ def _forget_settings() -> None:
                 del handler[alias]
         handler._settings = None
         vars(handler).pop("settings", None)
+    del sys.modules["gaia_site.cli.__main__"]  # or who runs it would be warned that it is there twice
     del sys.modules["gaia_site.settings"], vars(sys.modules["gaia_site"])["settings"]
     settings._wrapped = empty
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from common.errors import Cancelled, InvalidInput, NotFound
 from common.redaction import mask_url
-from gaia_site.cli.ground import ready, say
+from gaia_site.cli.ground import given, ready, say
 
 
 def passwd(arguments: Namespace) -> int:
@@ -105,7 +105,7 @@ def _one_setting(arguments: Namespace) -> int:
         return 0
     if arguments.value is not None:
         home.ensure()
-        config_edit.set_value(home, key, sys.stdin.readline().strip() if arguments.value == "-" else arguments.value)
+        config_edit.set_value(home, key, given(arguments.value, key))
     loaded = settings.load(home)
     if key not in loaded.values:
         raise NotFound(f"there is no setting {key}", fix="gaia config shows them all.")

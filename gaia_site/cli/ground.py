@@ -173,6 +173,21 @@ def confirm(question: str, *, yes: bool) -> None:
         raise Cancelled("nothing was done", fix="Answer y, or say --yes.")
 
 
+def given(word: str, what: str) -> str:
+    """A word of the command line; for a dash the next line of standard input, which neither `ps` nor the shell's
+    history sees. A person at a terminal is asked for it.
+
+    Args:
+        what: what it is, as in "Address: ".
+    """
+    if word != "-":
+        return word
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        sys.stderr.write(f"{what}: ")
+        sys.stderr.flush()
+    return sys.stdin.readline().strip()
+
+
 def called_from() -> Path:
     """The directory the operator stands in. Raises: InvalidInput when it has been removed."""
     try:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from common.errors import InvalidInput
 from gaia_site.cli import pictures
-from gaia_site.cli.ground import confirm, ready, say
+from gaia_site.cli.ground import confirm, given, ready, say
 
 if TYPE_CHECKING:
     from environments.models import Layer
@@ -198,8 +197,7 @@ def _changes(arguments: Namespace, layer: Layer) -> dict[str, Any]:
     if arguments.production is not None:
         changes["production"] = arguments.production == "yes"
     if arguments.postgresql_url is not None:
-        given = arguments.postgresql_url
-        changes["postgresql_url"] = sys.stdin.readline().strip() if given == "-" else given
+        changes["postgresql_url"] = given(arguments.postgresql_url, "Address of the PostgreSQL server")
     for field, more, less in (("services", "service", "no_service"), ("needs", "need", "no_need")):
         added, taken = getattr(arguments, more) or [], getattr(arguments, less) or []
         if added or taken:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import secrets
-import sys
 from argparse import Namespace
 from typing import Any
 
 from common.errors import InvalidInput, NotFound, Unavailable
 from gaia_site.cli import pictures
-from gaia_site.cli.ground import confirm, ready
+from gaia_site.cli.ground import confirm, given, ready
 
 _SIGNS = {"on": "running", "off": "stopped", "failing": "warning"}
+_ADDRESS = "Mail address, or https:// address of a webhook"
 _DELIVERY_SIGNS = {"waiting": "queued", "delivered": "succeeded", "failed": "failed"}
 
 
@@ -47,7 +47,7 @@ def add(arguments: Namespace) -> int:
     ready()
     from events.notifications import destinations
 
-    address, secret = _given(arguments.address), _secret(arguments)
+    address, secret = given(arguments.address, _ADDRESS), _secret(arguments)
     made = destinations.add(
         arguments.name, address or "", events=arguments.events or "*", level=arguments.level or "warning",
         secret=secret or "",
@@ -67,20 +67,21 @@ def set_(arguments: Namespace) -> int:
     ready()
     from events.notifications import destinations
 
-    wanted = {"address": _given(arguments.address), "events": arguments.events, "level": arguments.level}
+    address = given(arguments.address, _ADDRESS) if arguments.address is not None else None
+    wanted = {"address": address, "events": arguments.events, "level": arguments.level}
     wanted["secret"] = _secret(arguments)
-    given = {name: value for name, value in wanted.items() if value is not None}
-    if not given:
+    said = {name: value for name, value in wanted.items() if value is not None}
+    if not said:
         raise InvalidInput(
             "nothing is to be changed", meaning="Nothing was done.", fix="Name what: --events, --level, --address, …."
         )
-    changed = destinations.change(destinations.find(arguments.name), **given)
+    changed = destinations.change(destinations.find(arguments.name), **said)
     if arguments.json:
-        print(json.dumps({**_described(changed), **({"secret": given["secret"]} if arguments.sign else {})}))
+        print(json.dumps({**_described(changed), **({"secret": said["secret"]} if arguments.sign else {})}))
         return 0
     print(f"{changed.name} is told of {changed.events} from level {changed.level} on.")
     if arguments.sign:
-        print(f"  It is signed with {given['secret']}\n  shown once")
+        print(f"  It is signed with {said['secret']}\n  shown once")
     return 0
 
 
@@ -88,12 +89,7 @@ def _secret(arguments: Namespace) -> str | None:
     """The one that was given, made, or read; None when none was asked for."""
     if arguments.sign:
         arguments.secret = secrets.token_urlsafe(24)
-    return _given(arguments.secret)
-
-
-def _given(word: str | None) -> str | None:
-    """The word; for a dash the next line of standard input, which `ps` and the shell's history do not see."""
-    return sys.stdin.readline().strip() if word == "-" else word
+    return given(arguments.secret, "Secret") if arguments.secret is not None else None
 
 
 def turn(arguments: Namespace) -> int:

@@ -37,7 +37,8 @@ def check_exposure() -> Iterator[Finding]:
     """People come over TLS, to an origin that is known; nobody comes past it."""
     host, public = settings.GAIA["server.host"], str(settings.GAIA["server.public_url"])
     if not public:
-        meaning = "Links in notifications lead to this machine only, and hosts other than it are refused."
+        meaning = "Links in notifications lead to this machine only, and hosts other than it are refused. "
+        meaning += "Where people type another name than this machine has, write that one."
         yield warning("production", "public-url", "server.public_url is not set", meaning,
                       "gaia config server.public_url https://$(hostname -f)")  # fmt: skip
     elif not public.startswith("https://"):
@@ -63,15 +64,17 @@ def check_engine() -> Iterator[Finding]:
     nodes = Node.objects.exclude(heartbeat_at=None).count()
     if connection.vendor == "sqlite" and nodes > 1:
         what = f"{nodes} nodes use one SQLite file"
-        meaning = "Only one machine may have it open; PostgreSQL serves several."
-        yield failed(
-            "production", "engine", what, meaning, "gaia config database.url postgresql://USER:PASSWORD@HOST/gaia"
-        )
+        meaning = "Only one machine may have it open; PostgreSQL serves several. Decide which server, make a database "
+        meaning += "there, and give its address when you are asked: postgresql://USER:PASSWORD@HOST/NAME."
+        yield failed("production", "engine", what, meaning, "gaia config database.url -")
     elif connection.vendor == "postgresql":
         url = str(settings.GAIA["database.url"])
         if "sslmode" not in url and not any(f"@{host}" in url for host in (*_HERE, "/")) and "host=/" not in url:
             what = f"the connection to {mask_url(url)} need not be encrypted"
-            yield warning("production", "database-tls", what, "", "gaia config database.url 'URL?sslmode=verify-full'")
+            more = "&" if "?" in url else "?"
+            meaning = "Others on the network may read along. Give the address once more when you are asked, with "
+            meaning += f"{more}sslmode=require behind it; verify-full also checks who answers, by sslrootcert=FILE."
+            yield warning("production", "database-tls", what, meaning, "gaia config database.url -")
 
 
 def check_told() -> Iterator[Finding]:
@@ -80,8 +83,9 @@ def check_told() -> Iterator[Finding]:
 
     if not Destination.objects.filter(enabled=True).exists():
         what = "nobody is told when something goes wrong"
-        fix = "gaia notify add operators operators@$(hostname -f)"
-        yield warning("production", "told", what, "A destination is a webhook or a mail address.", fix)
+        mail = " or a mail address" if settings.GAIA["mail.url"] else "; for a mail address set mail.url first"
+        meaning = f"Decide who is told: you are asked for the https:// address of a webhook{mail}."
+        yield warning("production", "told", what, meaning, "gaia notify add operators -")
 
 
 def check_password() -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from gaia_site import canary
 
 class Command(qcluster.Command):
     help = "The job queue's workers, in the foreground: what the node daemon runs."
+    requires_system_checks = ()  # the daemon that runs it was checked
 
     def handle(self, *args: Any, **options: Any) -> None:
         # Being stopped, the group gets TERM. qcluster's parent then ends the cluster in peace, but its children would

@@ -15,8 +15,8 @@ from common.files import file_lock, write_atomic
 from common.home import gaia_home
 from environments import reconcile as environments
 from events.actor import acting_as
+from gaia_site import checks, parts
 from gaia_site import node as wiring
-from gaia_site import parts
 from gaia_site.databases import fingerprint
 from gaia_site.schedules import ensure_schedules
 from processes.actions.nodes import ensure_node, node_name
@@ -28,6 +28,7 @@ _LOCK_PATIENCE_S = 1.0  # whoever asks whether a daemon runs has the lock for so
 
 class Command(BaseCommand):
     help = "The node daemon, in the foreground: what `gaia up` starts, and what a systemd unit runs."
+    requires_system_checks = (checks.OWN,)
 
     def handle(self, *args: Any, **options: Any) -> None:
         with ExitStack() as held:
