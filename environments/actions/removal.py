@@ -75,7 +75,7 @@ def _stages_ended(environment: Environment) -> Iterator[None]:
 
 def _look(environment: Environment) -> tuple[bool, bool]:
     """Whether its checkout is there, and whether something that is not ours is."""
-    facts = inspect(Path(environment.path), environment.branch)
+    facts = inspect(Path(environment.path))
     return facts.is_ours, facts.exists and not facts.is_ours
 
 

@@ -242,7 +242,7 @@ def _planned(
 ) -> dict[str, Any]:
     name = f"dev{number}"
     path = root / f"{project}-{name}"
-    facts = inspect(path, f"env/{name}")
+    facts = inspect(path)
     if facts.exists and not facts.is_ours:
         raise Conflict(
             f"{path} exists and was not made by GAIA",

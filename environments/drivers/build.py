@@ -175,7 +175,7 @@ class _Build:
         """Find out what is there and which commit is to be there."""
         target, default = self.target, self.state.default_branch
         remove_dead_partials(target.path)  # also beside a checkout that was finished before its maker died
-        present = check_place(self.hub, target.path, target.branch)
+        present = check_place(self.hub, target.path)
         self.exists = present is not None
         if present:
             self.sha = present.head

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from common.errors import Conflict, InvalidInput
 from common.run import run
-from environments.drivers.git import GitError, Repository, bare, checkout, run_git
+from environments.drivers.git import Repository, bare, checkout, run_git
 from environments.drivers.git_index import Index, UnknownIndex, read_index, settle
 from environments.drivers.partial import partial_directory, publish
 
@@ -37,19 +37,29 @@ class CheckoutFacts:
 
     Args:
         exists: something is there.
-        is_ours: GAIA made it.
-        branch: the branch checked out; empty when detached.
-        head: the commit; empty when there is none.
         environment: the environment it was made for; empty when it is not ours.
         hub: the hub it was made from; empty when it is not ours.
     """
 
+    path: Path
     exists: bool
-    is_ours: bool
-    branch: str
-    head: str
-    environment: str
-    hub: str
+    environment: str = ""
+    hub: str = ""
+
+    @property
+    def is_ours(self) -> bool:
+        """GAIA made it."""
+        return bool(self.environment)
+
+    @property
+    def branch(self) -> str:
+        """The branch checked out, asked of git; empty when detached. Raises: GitError."""
+        return checkout(self.path).text("symbolic-ref", "-q", "--short", "HEAD", check=False)
+
+    @property
+    def head(self) -> str:
+        """The commit checked out, asked of git; empty when there is none. Raises: GitError."""
+        return checkout(self.path).text("rev-parse", "-q", "--verify", "HEAD", check=False)
 
 
 @dataclass(frozen=True)
@@ -75,12 +85,12 @@ class Prepared:
         return Repository(self.git_dir, self.tree)
 
 
-def check_place(hub: Path, path: Path, branch: str) -> CheckoutFacts | None:
+def check_place(hub: Path, path: Path) -> CheckoutFacts | None:
     """The checkout that is already there, None when the place is free.
 
     Raises: Conflict when what is there is not ours, or belongs to another project or another GAIA; it is not touched.
     """
-    facts = inspect(path, branch)
+    facts = inspect(path)
     if not facts.exists:
         return None
     if not facts.is_ours:
@@ -102,7 +112,7 @@ def _taken(path: Path, why: str) -> Conflict:
 
 def adopt(path: Path, hub: Path) -> bool:
     """Point a checkout whose hub is gone to the project's hub of today; False when it knows that one already."""
-    facts = inspect(path, "")
+    facts = inspect(path)
     if Path(facts.hub) == hub:
         return False
     checkout(path).run("remote", "set-url", "origin", str(hub))
@@ -194,28 +204,15 @@ def publish_checkout(prepared: Prepared, hub: Path) -> None:
     publish(prepared.tree, prepared.path)
 
 
-def inspect(path: Path, branch: str) -> CheckoutFacts:
-    """Look at what lies at a checkout's path without changing it.
-
-    Args:
-        path: the checkout.
-        branch: the branch it should have; reported as found when the repository cannot be read.
-    """
+def inspect(path: Path) -> CheckoutFacts:
+    """Look at what lies at a checkout's path without changing it."""
     if not path.is_symlink() and not path.exists():
-        return CheckoutFacts(False, False, "", "", "", "")
+        return CheckoutFacts(path, False)
     marker: dict[str, str] = {}
     with suppress(OSError, ValueError):
         read = json.loads((path / ".git" / MARKER).read_text(encoding="utf-8"))
         marker = read if isinstance(read, dict) else {}
-    if not marker.get("environment"):
-        return CheckoutFacts(True, False, "", "", "", "")
-    repository = checkout(path)
-    try:
-        found = repository.text("symbolic-ref", "-q", "--short", "HEAD", check=False)
-        head = repository.text("rev-parse", "-q", "--verify", "HEAD", check=False)
-    except GitError:
-        found, head = branch, ""
-    return CheckoutFacts(True, True, found, head, marker["environment"], marker.get("hub", ""))
+    return CheckoutFacts(path, True, marker.get("environment", ""), marker.get("hub", ""))
 
 
 def submodules(path: Path) -> tuple[str, ...]:

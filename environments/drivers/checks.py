@@ -126,7 +126,7 @@ def check_directory(one: Subject) -> list[Finding]:
         return [
             _broken(one, "not-a-checkout", f"{path} is no checkout any more", "Its .git is gone.", _aside(one)),
         ]
-    if not inspect(path, one.branch).is_ours:
+    if not inspect(path).is_ours:
         told = "Its mark .git/gaia.json is missing or damaged: it was replaced by another repository."
         return [_broken(one, "foreign", f"{path} is not the checkout that GAIA made", told, _aside(one))]
     return _check_parts(one) or [well("directory", "the checkout is there, with its scripts")]

@@ -67,10 +67,11 @@ def resolve_source(text: str, cwd: Path) -> Source:
 def _local(path: Path, text: str) -> Source:
     _check_readable(path, text)
     found = run_git(
-        "rev-parse", "--path-format=absolute", "--git-dir", "--is-bare-repository",
+        "rev-parse", "--path-format=absolute", "--git-dir", "--is-bare-repository", "--show-toplevel",
         place=["-C", str(path)], timeout=10, check=False,
     )  # fmt: skip
-    if not found.ok:
+    git_dir, is_bare, top = (*found.stdout.split("\n"), "", "")[:3]
+    if not is_bare:
         if "not a git repository" not in found.stderr:  # dubious ownership, a broken config: git's words explain it
             raise GitError(f"git cannot use {path}", subcommand="rev-parse", stderr=found.stderr)
         raise InvalidInput(
@@ -79,17 +80,11 @@ def _local(path: Path, text: str) -> Source:
             fix=f"Run: git -C '{path}' init && git -C '{path}' add -A && git -C '{path}' commit -m 'First commit'",
             path=str(path),
         )
-    git_dir, is_bare = found.stdout.splitlines()
-    top = Path(git_dir) if is_bare == "true" else _top(path, Path(git_dir))
-    repository = Repository(Path(git_dir))
-    _check_complete(repository, top)
-    name = top.name.removesuffix(".git") or top.parent.name
-    return Source(str(top), top, slugify(name) or "project")
-
-
-def _top(path: Path, git_dir: Path) -> Path:
-    shown = run_git("rev-parse", "--show-toplevel", place=["-C", str(path)], timeout=10, check=False)
-    return Path(shown.stdout.rstrip("\n")) if shown.ok else git_dir.parent  # inside .git there is no top level
+    # without a top level it is a bare repository, or the inside of a `.git`
+    place = Path(top or (git_dir if is_bare == "true" else os.path.dirname(git_dir)))
+    _check_complete(Repository(Path(git_dir)), place)
+    name = place.name.removesuffix(".git") or place.parent.name
+    return Source(str(place), place, slugify(name) or "project")
 
 
 def _check_readable(path: Path, text: str) -> None:

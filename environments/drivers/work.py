@@ -53,27 +53,36 @@ def find_work(path: Path, hub: Path) -> Work:
 
 def find_tips(repository: Repository) -> dict[str, str]:
     """Everything that keeps commits alive here, remote-tracking branches aside; by its name below the prefix."""
-    listed = repository.lines("for-each-ref", "--format=%(refname) %(objectname)")
-    tips = {}
+    listed = repository.lines("for-each-ref", "--format=%(HEAD)%(refname) %(objectname)")
+    tips, stashed = {}, False
     for line in listed:
-        ref, sha = line.rsplit(" ", 1)
+        ref, sha = line[1:].rsplit(" ", 1)
+        stashed |= ref == "refs/stash"
         if ref.startswith(("refs/heads/", "refs/tags/")):
             tips[ref.removeprefix("refs/")] = sha
         elif not ref.startswith(("refs/remotes/", "refs/stash", SALVAGE_ROOT)):
             tips[f"other/{ref.removeprefix('refs/')}"] = sha
-    for number, line in enumerate(repository.text("stash", "list", "--format=%H", check=False).split()):
-        tips[f"stash/{number}"] = line
-    head = repository.text("rev-parse", "-q", "--verify", "HEAD", check=False)
-    if head and not repository.text("symbolic-ref", "-q", "HEAD", check=False):
-        tips["detached"] = head
-    worktrees = re.findall(r"^HEAD ([0-9a-f]+)$", repository.text("worktree", "list", "--porcelain"), re.MULTILINE)
-    for number, sha in enumerate(worktrees[1:]):  # the first is this one
-        tips[f"other/worktree-{number}"] = sha
+    if stashed:
+        for number, line in enumerate(repository.text("stash", "list", "--format=%H", check=False).split()):
+            tips[f"stash/{number}"] = line
+    if not any(line.startswith("*") for line in listed):  # on no branch, or on one without a commit
+        tips |= _found(repository, "detached", "HEAD")
+    if (repository.git_dir / "worktrees").exists():
+        told = repository.text("worktree", "list", "--porcelain")
+        for number, sha in enumerate(
+            re.findall(r"^HEAD ([0-9a-f]+)$", told, re.MULTILINE)[1:]
+        ):  # the first is this one
+            tips[f"other/worktree-{number}"] = sha
+    in_table = (repository.git_dir / "reftable").exists()  # there such a name is no file
     for name in _UNFINISHED:
-        sha = repository.text("rev-parse", "-q", "--verify", name, check=False)
-        if sha:
-            tips[f"other/{name}"] = sha
+        if in_table or (repository.git_dir / name).exists():
+            tips |= _found(repository, f"other/{name}", name)
     return tips
+
+
+def _found(repository: Repository, called: str, name: str) -> dict[str, str]:
+    sha = repository.text("rev-parse", "-q", "--verify", name, check=False)
+    return {called: sha} if sha else {}
 
 
 def find_unpushed(repository: Repository, hub: Path, tips: Mapping[str, str]) -> dict[str, int]:

@@ -129,7 +129,7 @@ def create_checkout(hub: Path, path: Path, *, branch: str, base: str, timeout: f
 
     Returns: the commit that is checked out.
     """
-    present = check_place(hub, path, branch)
+    present = check_place(hub, path)
     if present is not None:
         return present.head
     sha, default = start_commit(hub, branch, base), bare(hub).text("symbolic-ref", "--short", "HEAD")

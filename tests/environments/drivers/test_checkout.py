@@ -127,17 +127,17 @@ def test_what_is_not_ours_is_a_conflict_and_not_touched(hub: Path, repository: P
 
 def test_facts_about_a_checkout(hub: Path, tmp_path: Path) -> None:
     path = tmp_path / "dev"
-    assert not inspect(path, "env/dev1").exists
+    assert not inspect(path).exists
     sha = create(hub, path)
-    facts = inspect(path, "env/dev1")
+    facts = inspect(path)
     assert (facts.exists, facts.is_ours, facts.branch, facts.head) == (True, True, "env/dev1", sha)
     assert (facts.environment, facts.hub) == ("dev", str(hub))
     git(path, "checkout", "-q", "--detach")
-    assert inspect(path, "env/dev1").branch == ""
+    assert inspect(path).branch == ""
     (path / ".git/gaia.json").write_text("{broken")
-    assert not inspect(path, "env/dev1").is_ours
+    assert not inspect(path).is_ours
     (path / ".git/gaia.json").write_text(json.dumps([1]))
-    assert not inspect(path, "env/dev1").is_ours
+    assert not inspect(path).is_ours
 
 
 def test_hooks_and_commands_of_the_source_do_not_run(repository: Path, tmp_path: Path) -> None:
