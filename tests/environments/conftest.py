@@ -13,8 +13,6 @@ import psutil
 import pytest
 from django.conf import settings
 
-from tests.environments.drivers.repositories import commit, make_repository
-
 if TYPE_CHECKING:  # these need the models, which are not there yet when this file is read
     from django.test import Client
 
@@ -46,25 +44,27 @@ def _first_look(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def base_port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """The base of ports that nobody listens on and no other test uses; it is the configured one, too."""
-    from tests.environments.places import free_ports
+def base_port(monkeypatch: pytest.MonkeyPatch) -> int:
+    """The base of ports that nobody listens on and no other test process uses; it is the configured one, too."""
+    from tests.environments.places import own_ports
 
-    with free_ports() as base:
-        monkeypatch.setitem(settings.GAIA.values, "environments.base_port", base)  # type: ignore[arg-type]
-        monkeypatch.setenv("GAIA_ENVIRONMENTS_BASE_PORT", str(base))
-        yield base
+    base = own_ports()
+    monkeypatch.setitem(settings.GAIA.values, "environments.base_port", base)  # type: ignore[arg-type]
+    monkeypatch.setenv("GAIA_ENVIRONMENTS_BASE_PORT", str(base))
+    return base
 
 
 @pytest.fixture
 def place(transactional_db: None, acting: str, tmp_path: Path, base_port: int) -> Iterator[Place]:
     """A source named `shop`, with a web app that answers /health, and what makes environments of it."""
     from tests.environments.places import APP, Place
+    from tests.environments.prepared import copy_source, own_root
 
-    source = make_repository(tmp_path / "code" / "shop", {"README.md": "hello\n", **APP})
-    commit(source, {"docs/guide.md": "read me\n"}, "More")
-    yield Place(tmp_path / "code", source, base_port)
-    kill_everything_below(tmp_path)
+    root = own_root()
+    root.mkdir()
+    yield Place(root, copy_source(root / "shop", {"README.md": "hello\n", **APP}), base_port)
+    kill_everything_below(root, tmp_path)
+    root.rename(tmp_path / "was code")  # whoever is still dying there writes into nobody's
 
 
 @pytest.fixture
@@ -111,9 +111,10 @@ def post(client: Client) -> Callable[..., Any]:
     return send
 
 
-def kill_everything_below(directory: Path) -> None:
-    """End every process that works below a directory, so that none outlives its test."""
+def kill_everything_below(*directories: Path) -> None:
+    """End every process that works below these directories, so that none outlives its test."""
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if Path(process.cwd().removesuffix(" (deleted)")).is_relative_to(directory) and process.pid != os.getpid():
+            works_in = Path(process.cwd().removesuffix(" (deleted)"))
+            if any(works_in.is_relative_to(each) for each in directories) and process.pid != os.getpid():
                 os.kill(process.pid, signal.SIGKILL)

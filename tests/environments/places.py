@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from processes.models import Operation, Process
 from processes.states import OperationState
 from projects.actions import find
 from tests import warm
+from tests.environments.prepared import make_ready
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 40.0
@@ -72,10 +73,26 @@ def free_ports() -> Iterator[int]:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
-            if all(_is_free(base + hundred * 100 + number) for hundred in range(6) for number in range(10)):
+            if _are_free(base):
                 yield base
                 return
     raise AssertionError("there is no free block of ports")
+
+
+def own_ports() -> int:
+    """A block that this test process keeps; another one when somebody has come to listen there."""
+    if _KEPT:
+        base, kept = _KEPT[-1]
+        if _are_free(base) or any(time.sleep(0.05) or _are_free(base) for _ in range(40)):  # its servers are ending
+            return base
+        kept.close()
+    kept = ExitStack()
+    base = kept.enter_context(free_ports())
+    _KEPT.append((base, kept))
+    return base
+
+
+_KEPT: list[tuple[int, ExitStack]] = []
 
 
 @contextmanager
@@ -93,6 +110,10 @@ def served(directory: Path) -> Iterator[str]:
         finally:
             os.killpg(server.pid, signal.SIGKILL)
             server.wait()
+
+
+def _are_free(base: int) -> bool:
+    return all(_is_free(base + hundred * 100 + number) for hundred in range(6) for number in range(10))
 
 
 def _is_free(port: int) -> bool:
@@ -142,6 +163,10 @@ class Place:
         """Make environments in this process; what the operation says it did."""
         plan = plan_setup(**{"source": str(self.source), "count": count, "cwd": self.root, **wanted})
         return dict(self.operate(request_setup(plan, detached=False)).result)
+
+    def ready(self, count: int = 2) -> None:
+        """Have environments, for tests of what is done with them; a copy where that is the same."""
+        make_ready(self, count)
 
     def clean(self, *names: str, project: str = "shop") -> list[dict[str, Any]]:
         """Remove environments in this process; what the operation says of each."""

@@ -53,7 +53,7 @@ def queries(work: Callable[[], Any]) -> int:
 
 
 def test_the_list_and_one_of_it(place: Place, client: Client) -> None:
-    place.set_up(2)
+    place.ready(2)
 
     listed = client.get("/api/environments/").json()
     one = client.get("/api/environments/shop-dev2/").json()
@@ -71,7 +71,7 @@ def test_the_list_and_one_of_it(place: Place, client: Client) -> None:
 
 
 def test_the_list_of_one_project(place: Place, client: Client) -> None:
-    place.set_up(1)
+    place.ready(1)
     place.set_up(1, source=str(make_repository(place.root / "other")))
 
     listed = client.get("/api/environments/?project=other").json()
@@ -157,7 +157,7 @@ def test_a_plan_writes_nothing(place: Place, client: Client) -> None:
 
 @pytest.mark.parametrize("path", WRITING)
 def test_who_may_not_write_changes_nothing(place: Place, operator: Operator, path: str) -> None:
-    place.set_up(1)
+    place.ready(1)
     before = Operation.objects.count()
     reader = Client(headers={"Authorization": f"Token {issue_token(operator.user, 'reader', scopes=['read'])}"})
     guest = User.objects.create_user("guest")

@@ -52,7 +52,7 @@ def unpacked(backup: Backup, target: Path) -> Path:
 
 
 def test_one_is_taken_verified_and_told(place: Place, tmp_path: Path) -> None:
-    place.set_up(1)
+    place.ready(1)
     stage = place.stage(1, "qa")
     fill(stage, "Ada", "Grace")
 
@@ -75,7 +75,7 @@ def test_one_is_taken_verified_and_told(place: Place, tmp_path: Path) -> None:
 
 
 def test_one_that_is_taken_while_the_stage_writes_restores_whole(place: Place, tmp_path: Path) -> None:
-    place.set_up(1)
+    place.ready(1)
     stage = place.stage(1, "dev")
     file_of(stage).unlink()
     make_database(file_of(stage))
@@ -90,7 +90,7 @@ def test_one_that_is_taken_while_the_stage_writes_restores_whole(place: Place, t
 
 
 def test_the_second_of_a_second_has_another_name(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     stage, now = place.stage(1, "qa"), timezone.now()
     first, second = (backups.take_backup(stage, now=now) for _ in range(2))
     assert second.name == f"{first.name}-2"
@@ -99,7 +99,7 @@ def test_the_second_of_a_second_has_another_name(place: Place) -> None:
 
 
 def test_a_damaged_database_is_told_and_older_backups_stay(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     stage = place.stage(1, "qa")
     fill(stage, *(f"customer {number}" for number in range(2000)))
     good = backups.take_backup(stage)
@@ -117,7 +117,7 @@ def test_a_damaged_database_is_told_and_older_backups_stay(place: Place) -> None
 
 
 def test_nothing_to_back_up(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     file_of(place.stage(1, "qa")).unlink()
     with pytest.raises(NotFound, match="database of stage qa of shop-dev1 is not there"):
         backups.take_backup(place.stage(1, "qa"))
@@ -125,7 +125,7 @@ def test_nothing_to_back_up(place: Place) -> None:
 
 
 def test_a_database_that_leads_out_of_the_checkout_is_not_read(place: Place, tmp_path: Path) -> None:
-    place.set_up(1)
+    place.ready(1)
     stage = place.stage(1, "qa")
     file = file_of(stage)
     file.unlink()
@@ -136,7 +136,7 @@ def test_a_database_that_leads_out_of_the_checkout_is_not_read(place: Place, tmp
 
 
 def test_one_at_a_time_for_each_database(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    place.set_up(1)
+    place.ready(1)
     stage = place.stage(1, "qa")
     monkeypatch.setattr(backups, "_LOCK_PATIENCE_S", 0.1)
     with file_lock(lock_path(stage.owner)), pytest.raises(Conflict, match="already being worked on"):
@@ -147,7 +147,7 @@ def test_one_at_a_time_for_each_database(place: Place, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(("after", "state"), [("copy_database", BackupState.FAILED), ("sync", BackupState.VERIFIED)])
 def test_what_a_killed_one_left_is_cleared_away(place: Place, after: str, state: str) -> None:
     """Killed before it was whole, it failed; killed after, before that was written down, it is there."""
-    place.set_up(1)
+    place.ready(1)
     stage = place.stage(1, "qa")
     fill(stage, "Ada")
     script = f"""
@@ -184,7 +184,7 @@ with acting_as("user:tester"):
 
 
 def test_verified_again_and_found_spoiled(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     backup = backups.take_backup(place.stage(1, "qa"))
     before = backup.verified_at
     assert before is not None
@@ -210,7 +210,7 @@ def test_verified_again_and_found_spoiled(place: Place) -> None:
 
 def test_a_changed_description_deceives_nobody(place: Place) -> None:
     """Who can write the file can write what lies beside it, but not the row."""
-    place.set_up(1)
+    place.ready(1)
     fill(place.stage(1, "dev"), "Mallory")
     backup, other = (backups.take_backup(place.stage(1, name)) for name in ("qa", "dev"))
     facts = backup_files.known(directory(), backup.name)
@@ -225,7 +225,7 @@ def test_a_changed_description_deceives_nobody(place: Place) -> None:
 
 
 def test_deleted_its_row_stays(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     backup = backups.take_backup(place.stage(1, "qa"))
     assert backups.delete(backup)
     assert not backups.delete(Backup.objects.get())
@@ -239,7 +239,7 @@ def test_deleted_its_row_stays(place: Place) -> None:
 
 
 def test_all_of_them_as_one_operation(place: Place) -> None:
-    place.set_up(2)
+    place.ready(2)
     for stage in every_stage():
         fill(stage, stage.environment.name)
     broken = place.stage(2, "staging")
@@ -267,7 +267,7 @@ def test_all_of_them_as_one_operation(place: Place) -> None:
 
 
 def test_a_cancelled_round_leaves_whole_backups_and_no_others(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    place.set_up(2)
+    place.ready(2)
     operation = backup_rounds.request_backups(every_stage(), detached=False)
     real, begun = backups.take_files, []
 
@@ -290,7 +290,7 @@ def test_a_cancelled_round_leaves_whole_backups_and_no_others(place: Place, monk
 
 
 def test_who_watches_can_cancel_one(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
 
     def cancel(fraction: float) -> None:
         raise Cancelled("enough")
@@ -302,7 +302,7 @@ def test_who_watches_can_cancel_one(place: Place) -> None:
 
 
 def test_two_rounds_at_once(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     backup_rounds.request_backups(every_stage(), detached=False)
     with pytest.raises(Conflict, match="is already running"):
         backup_rounds.request_backups(every_stage(), detached=False)
@@ -314,7 +314,7 @@ def test_two_rounds_at_once(place: Place) -> None:
 
 
 def test_the_clock_asks_for_those_whose_time_has_come(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     old = timezone.now() - timedelta(hours=settings.GAIA["backups.interval"], minutes=1)
     backups.take_backup(place.stage(1, "dev"), now=old)
     backups.take_backup(place.stage(1, "qa"))
@@ -332,7 +332,7 @@ def test_the_clock_asks_for_those_whose_time_has_come(place: Place) -> None:
 
 
 def test_one_that_failed_is_tried_again_after_a_while(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     stage, now = place.stage(1, "qa"), timezone.now()
     file_of(stage).write_bytes(b"no database" * 100)
     with pytest.raises(DatabaseDamaged, match="not a database") as caught:
@@ -344,7 +344,7 @@ def test_one_that_failed_is_tried_again_after_a_while(place: Place) -> None:
 
 
 def test_rows_of_deleted_ones_are_forgotten_in_the_end(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     long_ago = timezone.now() - timedelta(days=settings.GAIA["jobs.keep_days"] + 1)
     there, deleted = (backups.take_backup(place.stage(1, name), now=long_ago) for name in ("qa", "dev"))
     backups.delete(deleted)
@@ -359,7 +359,7 @@ def test_the_clock_finds_nothing_to_do(place: Place, monkeypatch: pytest.MonkeyP
 
 
 def test_what_is_not_kept_is_deleted(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     stage, now = place.stage(1, "qa"), timezone.now()
     taken = {
         days: backups.take_backup(stage, reason="schedule", now=now - timedelta(days=days)) for days in (0, 1, 400)
@@ -383,7 +383,7 @@ def test_what_is_not_kept_is_deleted(place: Place) -> None:
 
 
 def test_the_lives_of_an_environment_are_one_database(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     before = backups.take_backup(place.stage(1, "qa"))
     place.clean("dev1")
     place.set_up(1)
@@ -397,7 +397,7 @@ def test_the_lives_of_an_environment_are_one_database(place: Place) -> None:
 
 def test_rows_agree_with_the_files_again(place: Place) -> None:
     """As after GAIA's own database was restored: it knows nothing of newer backups, and of some that are gone."""
-    place.set_up(1)
+    place.ready(1)
     unknown, gone = (backups.take_backup(place.stage(1, name)) for name in ("qa", "dev"))
     Backup.objects.filter(pk=unknown.pk).delete()
     backup_files.remove(directory(), gone.name)

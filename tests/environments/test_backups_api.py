@@ -22,7 +22,7 @@ ADMIN = "/admin/environments/backup/"
 @pytest.fixture
 def backup(place: Place) -> Backup:
     """Of a stage with a customer, who has another one by now."""
-    place.set_up(2)
+    place.ready(2)
     stage = place.stage(1, "qa")
     fill(stage, "Ada")
     backup = backups.take_backup(stage)

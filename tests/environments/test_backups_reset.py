@@ -38,7 +38,7 @@ def ports(place: Place, number: int) -> list[int]:
 
 
 def test_a_fresh_one_in_the_same_place_and_the_old_one_safe(place: Place) -> None:
-    place.set_up(2)
+    place.ready(2)
     moved = place.stage(2, "qa")
     move(moved, place.base_port + 399)
     https.switch([moved], True)
@@ -77,7 +77,7 @@ def test_a_fresh_one_in_the_same_place_and_the_old_one_safe(place: Place) -> Non
 
 
 def test_only_those_named(place: Place) -> None:
-    place.set_up(3)
+    place.ready(3)
     place.clean("dev2")
     created = place.environment(1).created_at
     done = reset(place, "dev3")
@@ -90,7 +90,7 @@ def test_only_those_named(place: Place) -> None:
 
 
 def test_a_damaged_database_is_salvaged_as_it_is(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     file_of(place.stage(1, "qa")).write_bytes(b"no database" * 100)
     done = reset(place)
     [saved] = [each for each in done["databases"] if each["salvaged"]]
@@ -99,7 +99,7 @@ def test_a_damaged_database_is_salvaged_as_it_is(place: Place) -> None:
 
 
 def test_one_that_cannot_be_salvaged_stays_and_the_others_come_back(place: Place) -> None:
-    place.set_up(2)
+    place.ready(2)
     work_in(place.path(1))
     (place.path(1) / ".git/index").write_bytes(b"no index")
 
@@ -116,7 +116,7 @@ def test_one_that_cannot_be_salvaged_stays_and_the_others_come_back(place: Place
 @pytest.mark.parametrize("how", [OperationState.CANCELLED, "killed"])
 def test_broken_off_and_asked_for_again(place: Place, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     """Cancelled, what was removed comes back at once; killed, with the next reset."""
-    place.set_up(2)
+    place.ready(2)
     operation = request_reset(find("shop"), detached=False)
     real = operations.remove
 
@@ -146,14 +146,14 @@ def test_broken_off_and_asked_for_again(place: Place, monkeypatch: pytest.Monkey
 
 
 def test_there_is_none(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     place.clean()
     with pytest.raises(NotFound, match="shop has no environments"):
         request_reset(find("shop"))
 
 
 def test_not_while_something_else_works_on_the_project(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     request_reset(find("shop"), detached=False)
     with pytest.raises(Conflict, match="Reset of 1 environment of shop is already running"):
         request_reset(find("shop"), detached=False)

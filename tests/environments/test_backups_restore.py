@@ -35,7 +35,7 @@ MANY = tuple(f"customer {number:04}" for number in range(1500))
 @pytest.fixture
 def stage(place: Place) -> Stage:
     """A stage with two customers."""
-    place.set_up(1)
+    place.ready(1)
     stage = place.stage(1, "qa")
     fill(stage, "Ada", "Grace")
     return stage
@@ -133,7 +133,7 @@ def test_in_a_home_that_was_moved(stage: Stage) -> None:
 def test_into_an_environment_that_was_made_again(place: Place, stage: Stage) -> None:
     backup = backups.take_backup(stage)
     place.clean("dev1")
-    place.set_up(1)
+    place.ready(1)
     restores.restore(backup.name)
     assert customers(place.stage(1, "qa")) == ["Ada", "Grace"]
 

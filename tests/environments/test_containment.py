@@ -36,7 +36,7 @@ def outside(place: Place) -> Path:
 
 @pytest.fixture
 def stage(place: Place) -> Stage:
-    place.set_up(1)
+    place.ready(1)
     return place.stage(1, "qa")
 
 

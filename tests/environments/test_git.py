@@ -35,7 +35,7 @@ from tests.environments.work import files_of, work_in
 @pytest.fixture
 def shop(place: Place) -> Environment:
     """An environment without a daemon."""
-    place.set_up(1)
+    place.ready(1)
     Event.objects.all().delete()
     return place.environment(1)
 
@@ -271,7 +271,7 @@ def ended(operation: Operation) -> Operation:
 
 
 def test_all_are_synced_and_conflicts_in_one_stop_no_other(place: Place) -> None:
-    place.set_up(3)
+    place.ready(3)
     commit(place.path(1), {"README.md": "mine\n"})
     new = commit(place.source, {"README.md": "theirs\n"})
 
@@ -290,7 +290,7 @@ def test_all_are_synced_and_conflicts_in_one_stop_no_other(place: Place) -> None
 
 
 def test_a_source_that_is_gone_stops_the_round_before_it_begins(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     place.source.rename(place.source.with_name("away"))
     done = ended(request_sync(place.environment(1).project, detached=False))
     assert done.state == OperationState.FAILED

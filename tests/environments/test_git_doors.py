@@ -33,7 +33,7 @@ Post = Callable[..., Any]
 def shop(place: Place) -> Environment:
     """An environment whose source has gone on since."""
     commit(place.source, {"text": TEXT}, "A text")
-    place.set_up(1)
+    place.ready(1)
     return place.environment(1)
 
 
@@ -193,7 +193,7 @@ def test_an_operation_that_meets_conflicts_says_so(shop: Environment, place: Pla
 
 
 def test_all_environments_are_synced_by_one_operation(place: Place, shop: Environment, client: Client) -> None:
-    place.set_up(2)
+    place.ready(2)
     collide(place, Path(shop.path))
     asked = client.post("/api/environments/git/sync/", {"project": "shop"}, content_type="application/json")
     failed = operate(asked)

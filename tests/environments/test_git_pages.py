@@ -71,7 +71,7 @@ def test_lines_are_text_whatever_they_hold() -> None:
 
 @pytest.fixture
 def shop(place: Place) -> Environment:
-    place.set_up(1)
+    place.ready(1)
     return place.environment(1)
 
 

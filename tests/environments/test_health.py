@@ -310,7 +310,7 @@ def queries(chosen: list[Environment] | None) -> int:
 
 
 def test_the_api(place: Place, client: Client) -> None:
-    place.set_up(1)
+    place.ready(1)
     path = "/api/environments/dev1/health"
     assert client.get(f"{path}/").json()["verdict"] == "ok", "set-up looks when it is done"
     Health.objects.all().delete()
@@ -338,7 +338,7 @@ def test_the_api(place: Place, client: Client) -> None:
 
 
 def test_a_look_leaves_nothing_behind(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     before = tree(place.path(1))
     health.monitor()
     assert tree(place.path(1)) == before

@@ -39,7 +39,7 @@ from tests.environments.tls import serve_tls
 @pytest.fixture
 def shop(place: Place) -> Environment:
     """One environment, which is well."""
-    place.set_up(1)
+    place.ready(1)
     environment = place.environment(1)
     assert health.monitor([environment])[0].verdict == "ok", seen(environment)
     return environment
@@ -82,7 +82,7 @@ def test_a_script_and_then_the_whole_checkout_deleted(place: Place, shop: Enviro
     fault = names_only(shop, "directory.incomplete", "failed")
     assert fault["what"] == "launch.sh of shop-dev1 is missing"
     assert fault["fix"] == "gaia env setup --project shop"
-    place.set_up(1)
+    place.ready(1)
     is_well_again(shop)
 
     shutil.rmtree(place.path(1))
@@ -163,7 +163,7 @@ def test_too_far_behind(place: Place, shop: Environment, monkeypatch: pytest.Mon
     monkeypatch.setitem(settings.GAIA.values, "health.behind", 1)  # type: ignore[arg-type]
     for number in range(2):
         commit(place.source, {f"{number}.txt": "new\n"}, "new")
-    place.set_up(1)
+    place.ready(1)
     fault = names_only(shop, "git.behind", "warning")
     assert fault["what"] == "shop-dev1 is 2 commits behind origin/main"
     git(place.path(1), "merge", "-q", "origin/main")
@@ -226,7 +226,7 @@ def test_a_stage_that_hangs(place: Place, shop: Environment, monkeypatch: pytest
 
 def test_a_stage_is_asked_over_https_when_it_serves_that(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     serve_tls(place)
-    place.set_up(1)
+    place.ready(1)
     monkeypatch.setattr(checks_stages, "COMING_UP_S", 0.0)
     shop, stage = place.environment(1), place.stage(1, "dev")
     https.switch([stage], True)
@@ -271,7 +271,7 @@ def test_a_database_missing(place: Place, shop: Environment) -> None:
         ("databases.missing/qa", "failed"),  # what the stage writes now is lost
         ("databases.missing/dev", "warning"),
     ]
-    place.set_up(1)
+    place.ready(1)
     is_well_again(shop)
 
 
@@ -286,7 +286,7 @@ def test_a_database_that_leads_out_is_not_opened(place: Place, shop: Environment
     os.mkfifo(file)
     names_only(shop, "databases.no-file/dev", "failed")
     file.unlink()
-    place.set_up(1)
+    place.ready(1)
     is_well_again(shop)
 
 
@@ -334,7 +334,7 @@ def test_a_port_taken_by_a_stranger(place: Place, shop: Environment) -> None:
 def test_a_stranger_on_the_port_of_a_stage_that_runs(place: Place, shop: Environment) -> None:
     stage = place.stage(1, "dev")
     (place.path(1) / "gaia.yaml").write_text("command: exec sleep 600\n")
-    place.set_up(1)  # which takes it over: a program that wants the port might have it before the stranger
+    place.ready(1)  # which takes it over: a program that wants the port might have it before the stranger
     process = subprocess.Popen([place.path(1) / "launch.sh", "dev"], cwd=place.path(1), stdout=subprocess.DEVNULL)
     until(lambda: stages.notice_scripts(stage))
     with stranger(stage.port) as pid:

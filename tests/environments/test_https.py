@@ -29,7 +29,7 @@ from tests.environments.tls import curl, serve_tls, trusting
 def secure(place: Place) -> Place:
     """A place with one environment, whose app serves HTTPS when it is told to."""
     serve_tls(place)
-    place.set_up(1)
+    place.ready(1)
     return place
 
 
@@ -146,7 +146,7 @@ def test_written_into_env_local(secure: Place, daemon: DaemonProcess) -> None:
 
 
 def test_an_app_that_does_not_serve_it_is_not_believed(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     place.gaia("https", "on", "dev1", "qa")
     stage = place.stage(1, "qa")
 
@@ -196,7 +196,7 @@ def test_the_scripts_ask_with_what_there_is(secure: Place, tmp_path: Path, tools
 
 
 def test_the_placeholder_serves_it(place: Place, tmp_path: Path) -> None:
-    place.set_up(1)
+    place.ready(1)
     (place.path(1) / "gaia.yaml").unlink()
     place.gaia("https", "on", "dev1", "qa")
     stage = place.stage(1, "qa")

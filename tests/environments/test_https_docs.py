@@ -37,7 +37,7 @@ def test_a_project_does_not_set_what_gaia_sets(tmp_path: Path, name: str) -> Non
 
 def test_the_five_lines_of_python_serve_it(place: Place) -> None:
     [program] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    place.set_up(1)
+    place.ready(1)
     (place.path(1) / "app.py").write_text(program)
     (place.path(1) / "health").write_text("well\n")
     place.gaia("https", "on", "dev1", "dev")

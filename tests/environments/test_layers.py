@@ -58,7 +58,7 @@ def server(postgres: str, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def shop(place: Place) -> Environment:
     """One environment; layer integration has ports that no other test uses."""
-    place.set_up(1)
+    place.ready(1)
     layers.change(find_layer("integration"), ports_from(place.base_port + 400))
     return place.environment(1)
 
@@ -553,7 +553,7 @@ def test_what_a_layer_needs_is_looked_for(place: Place, shop: Environment) -> No
 
 
 def test_many_environments_are_looked_at_with_as_many_queries(place: Place, django_assert_max_num_queries: Any) -> None:
-    place.set_up(2)
+    place.ready(2)
     with django_assert_max_num_queries(15):
         assert len(health.drift()) == 2
 

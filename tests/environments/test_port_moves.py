@@ -46,7 +46,7 @@ def written(place: Place) -> tuple[str, str, int]:
 
 
 def test_a_move_reaches_everything(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     before, wanted = place.stage(1, "qa").port, place.base_port + 5
 
     said = place.gaia("ports", "move", "dev1", "qa", "--to", str(wanted))
@@ -63,7 +63,7 @@ def test_a_move_reaches_everything(place: Place) -> None:
 
 
 def test_a_set_up_keeps_what_was_moved(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     ports.move(place.stage(1, "qa"), place.base_port + 5)
 
     planned = place.gaia("env", "setup", "--dry-run", "--json").data
@@ -82,7 +82,7 @@ def shown_stages(place: Place) -> list[dict[str, Any]]:
 
 
 def test_without_a_number_one_is_chosen_that_nobody_wants(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     last = place.base_port + 199
     lease_ports(ensure_node(), {"somebody": last})
     with socket.create_server(("127.0.0.1", last - 1)):
@@ -91,7 +91,7 @@ def test_without_a_number_one_is_chosen_that_nobody_wants(place: Place) -> None:
 
 
 def test_the_port_it_has_is_no_move(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     stage = place.stage(1, "qa")
 
     said = place.gaia("ports", "move", "dev1", "qa", "--to", str(stage.port))
@@ -101,7 +101,7 @@ def test_the_port_it_has_is_no_move(place: Place) -> None:
 
 
 def test_what_somebody_else_has(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     stage = place.stage(1, "qa")
     with pytest.raises(Conflict, match="is leased to environment/shop-dev1/dev"):
         ports.move(stage, place.base_port)
@@ -115,7 +115,7 @@ def test_what_somebody_else_has(place: Place) -> None:
 
 
 def test_one_that_runs_stays_where_it_is(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     stage = place.stage(1, "qa")
     script(stage, "launch.sh", "qa")
 
@@ -129,7 +129,7 @@ def test_one_that_runs_stays_where_it_is(place: Place) -> None:
 
 
 def test_with_a_restart_and_without_gaia(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     stage = place.stage(1, "qa")
     script(stage, "launch.sh", "qa")
     pid = pid_by_script(stage)
@@ -146,7 +146,7 @@ def test_with_a_restart_and_without_gaia(place: Place) -> None:
 
 
 def test_with_a_restart_by_the_api(place: Place, daemon: DaemonProcess, client: Client) -> None:
-    place.set_up(1)
+    place.ready(1)
     stage = place.stage(1, "qa")
     client.post("/api/environments/dev1/stages/qa/launch/")
     until(is_shown(stage, state="running"), "that it runs")
@@ -172,7 +172,7 @@ def _ended(pk: int) -> Operation | None:
 
 
 def test_one_that_does_not_come_up_again_keeps_no_other_down(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     dev, qa = place.stage(1, "dev"), place.stage(1, "qa")
     for stage in (dev, qa):
         script(stage, "launch.sh", stage.name)
@@ -191,7 +191,7 @@ def test_one_that_does_not_come_up_again_keeps_no_other_down(place: Place) -> No
 
 
 def test_a_checkout_that_was_swept_is_told_how_to_be_mended(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     shutil.rmtree(place.path(1) / ".gaia")
     for verb in (("ports", "move", "dev1", "qa"), ("https", "on", "dev1", "qa")):
         said = place.gaia(*verb)
@@ -199,7 +199,7 @@ def test_a_checkout_that_was_swept_is_told_how_to_be_mended(place: Place) -> Non
 
 
 def test_what_cannot_be_had_stops_nothing(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     stage = place.stage(1, "qa")
     script(stage, "launch.sh", "qa")
     pid = pid_by_script(stage)
@@ -211,7 +211,7 @@ def test_what_cannot_be_had_stops_nothing(place: Place) -> None:
 
 
 def test_a_port_taken_at_launch_is_told_with_the_way_out(place: Place, daemon: DaemonProcess, client: Client) -> None:
-    place.set_up(1)
+    place.ready(1)
     stage = place.stage(1, "qa")
     with socket.create_server(("127.0.0.1", stage.port)):
         said = place.gaia("env", "launch", "dev1", "qa")
@@ -231,7 +231,7 @@ def test_a_port_taken_at_launch_is_told_with_the_way_out(place: Place, daemon: D
 
 def test_a_port_taken_after_the_launch_was_asked_for(place: Place) -> None:
     """The daemon looks again before it starts it, and who waits is told the same."""
-    place.set_up(1)
+    place.ready(1)
     stage = place.stage(1, "qa")
     process = stages.launch(stage)
     with socket.create_server(("127.0.0.1", stage.port)):
@@ -244,7 +244,7 @@ def test_a_port_taken_after_the_launch_was_asked_for(place: Place) -> None:
 
 @pytest.mark.parametrize("verb", [("ports", "move", "dev1", "qa"), ("https", "on", "dev1", "qa")], ids=" ".join)
 def test_an_environment_that_is_not_ready_stays_as_it_is(place: Place, verb: tuple[str, ...]) -> None:
-    place.set_up(1)
+    place.ready(1)
     shutil.rmtree(place.path(1))
     record_damaged(place.environment(1), "its checkout is missing")
     said = place.gaia(*verb)
@@ -253,7 +253,7 @@ def test_an_environment_that_is_not_ready_stays_as_it_is(place: Place, verb: tup
 
 
 def test_removed_and_made_anew_it_is_as_new(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     ports.move(place.stage(1, "qa"), place.base_port + 5)
     https.switch([place.stage(1, "qa")], True)
     place.clean()
@@ -265,7 +265,7 @@ def test_removed_and_made_anew_it_is_as_new(place: Place) -> None:
 
 def test_killed_before_the_files_were_written(place: Place, daemon: DaemonProcess) -> None:
     """Lease and row have moved, the checkout says the old port: the next launch brings them into agreement."""
-    place.set_up(1)
+    place.ready(1)
     stage = place.stage(1, "qa")
     PortLease.objects.filter(owner=QA).update(port=place.base_port + 5)
     Stage.objects.filter(pk=stage.pk).update(port=place.base_port + 5)
@@ -278,7 +278,7 @@ def test_killed_before_the_files_were_written(place: Place, daemon: DaemonProces
 
 
 def test_nobody_starts_it_meanwhile(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    place.set_up(1)
+    place.ready(1)
     stage = place.stage(1, "qa")
     launched: list[int] = []
     furnish = ports.furnish
@@ -296,7 +296,7 @@ def test_nobody_starts_it_meanwhile(place: Place, monkeypatch: pytest.MonkeyPatc
 
 
 def test_one_is_at_it_at_a_time(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     with project_lock("shop"), pytest.raises(Conflict, match="project shop is already being worked on"):
         ports.move(place.stage(1, "qa"))
 
@@ -305,7 +305,7 @@ def test_one_is_at_it_at_a_time(place: Place) -> None:
 
 
 def test_who_has_which(place: Place, client: Client) -> None:
-    place.set_up(1)
+    place.ready(1)
     running, taken = place.stage(1, "dev"), place.stage(1, "staging")
     script(running, "launch.sh", "dev")
     with socket.create_server(("127.0.0.1", taken.port)):
@@ -329,7 +329,7 @@ def test_who_has_which(place: Place, client: Client) -> None:
 
 
 def test_finding_free_ones(place: Place, client: Client) -> None:
-    place.set_up(1)
+    place.ready(1)
     beside = place.base_port + 300
     lease_ports(ensure_node(), {"somebody": beside + 1})
     with socket.create_server(("127.0.0.1", beside)):

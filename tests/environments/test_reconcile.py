@@ -87,7 +87,7 @@ def test_what_git_says(place: Place) -> None:
 
 
 def test_commits_are_told_and_every_saved_file_is_not(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     path = place.path(1)
     Event.objects.all().delete()
 
@@ -107,7 +107,7 @@ def test_commits_are_told_and_every_saved_file_is_not(place: Place) -> None:
 
 
 def test_a_checkout_that_vanishes_and_comes_back(place: Place) -> None:
-    place.set_up(2)
+    place.ready(2)
     place.path(1).rename(place.root / "moved away")
 
     look()
@@ -126,7 +126,7 @@ def test_a_checkout_that_vanishes_and_comes_back(place: Place) -> None:
 
 
 def test_a_daemon_notices_a_deleted_checkout_and_set_up_makes_it_again(place: Place, daemon: DaemonProcess) -> None:
-    place.set_up(2)
+    place.ready(2)
     shutil.rmtree(place.path(2))
 
     until(lambda: place.environment(2).state == EnvironmentState.DAMAGED, "the look that notices it")
@@ -136,7 +136,7 @@ def test_a_daemon_notices_a_deleted_checkout_and_set_up_makes_it_again(place: Pl
 
 
 def test_other_damage_is_not_healed_by_looking(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     Environment.objects.update(state=EnvironmentState.DAMAGED, problem="its work could not be salvaged")
 
     look()
@@ -146,7 +146,7 @@ def test_other_damage_is_not_healed_by_looking(place: Place) -> None:
 
 def test_a_removal_that_began_meanwhile_is_not_called_damage(place: Place) -> None:
     """The row was read while it was ready; then its removal began and took the checkout away."""
-    place.set_up(1)
+    place.ready(1)
     seen = place.environment(1)
     request_setup(plan_setup(source=str(place.source), count=1))  # an operation is at it
     Environment.objects.update(state=EnvironmentState.REMOVING)
@@ -160,7 +160,7 @@ def test_a_removal_that_began_meanwhile_is_not_called_damage(place: Place) -> No
 
 @pytest.mark.parametrize("state", [EnvironmentState.CREATING, EnvironmentState.REMOVING])
 def test_work_that_nobody_does_any_more_is_damage(place: Place, state: EnvironmentState) -> None:
-    place.set_up(2)
+    place.ready(2)
     Environment.objects.filter(name="dev2").update(state=state)
 
     look()
@@ -171,7 +171,7 @@ def test_work_that_nobody_does_any_more_is_damage(place: Place, state: Environme
 
 
 def test_a_checkout_that_git_cannot_read(place: Place) -> None:
-    place.set_up(2)
+    place.ready(2)
     (place.path(1) / ".git/HEAD").write_text("nonsense")
 
     look()
@@ -181,7 +181,7 @@ def test_a_checkout_that_git_cannot_read(place: Place) -> None:
 
 
 def test_a_look_takes_as_many_statements_for_fifty_as_for_five(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     crowd(place, 5)
     look()
     assert statements(look) == 2

@@ -104,7 +104,7 @@ def test_the_second_of_two_at_once_is_told_of_the_first(place: Place, tmp_path: 
 
 def test_removing_what_is_not_there(place: Place, post: Callable[..., Any]) -> None:
     told(place.gaia("env", "clean"), 3, "there is no project yet", "gaia env setup")
-    place.set_up(1)
+    place.ready(1)
 
     told(place.gaia("env", "clean", "dev1", "dev9"), 3, "shop has no environment dev9", "It has dev1.")
     told(place.gaia("env", "clean", "--project", "shoe"), 3, "there is no project 'shoe'", "shop")
@@ -115,7 +115,7 @@ def test_removing_what_is_not_there(place: Place, post: Callable[..., Any]) -> N
 
 def test_launching_what_is_not_there(place: Place, post: Callable[..., Any]) -> None:
     told(place.gaia("env", "launch", "dev1"), 3, "there is no environment 'dev1'", "gaia env setup")
-    place.set_up(1)
+    place.ready(1)
     place.set_up(1, source=str(make_repository(place.root / "other")))
 
     told(place.gaia("env", "launch", "dev1"), 4, "dev1 is not clear", "other-dev1 or shop-dev1")

@@ -27,7 +27,7 @@ from tests.environments.work import files_of, run_in_sh, work_in
 
 
 def test_what_it_had_is_given_back(place: Place) -> None:
-    place.set_up(2)
+    place.ready(2)
     tree = {name: facts[3] for name, facts in snapshot_of(place.path(1)).items() if name == "README.md"}
 
     [removed] = place.clean("dev1")
@@ -50,7 +50,7 @@ def test_what_it_had_is_given_back(place: Place) -> None:
 
 
 def test_clean_of_all_and_again_of_none(place: Place) -> None:
-    place.set_up(3)
+    place.ready(3)
 
     first, second = place.gaia("env", "clean"), place.gaia("env", "clean")
 
@@ -61,7 +61,7 @@ def test_clean_of_all_and_again_of_none(place: Place) -> None:
 
 
 def test_running_stages_end_whoever_launched_them(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     assert place.gaia("env", "launch", "dev1", "qa").code == 0
     # by its script, and nobody has looked since
     subprocess.run([place.path(1) / "launch.sh", "dev"], check=True, capture_output=True)
@@ -77,7 +77,7 @@ def test_running_stages_end_whoever_launched_them(place: Place) -> None:
 
 
 def test_those_above_hear_of_it_while_the_checkout_is_there(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     heard: list[tuple[str, bool]] = []
 
     def hear(environment: Environment, **_: object) -> None:
@@ -93,7 +93,7 @@ def test_those_above_hear_of_it_while_the_checkout_is_there(place: Place) -> Non
 
 
 def test_a_stage_that_is_launched_at_the_last_moment_ends_too(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     launched: list[int] = []
 
     def launch_late(environment: Environment, **_: object) -> None:
@@ -116,7 +116,7 @@ def test_a_stage_that_is_launched_at_the_last_moment_ends_too(place: Place) -> N
 def test_nobody_launches_a_stage_while_its_work_is_salvaged(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place.set_up(1)
+    place.ready(1)
     commit(place.path(1), {"mine.txt": "mine\n"})
     wrapper, answer = tmp_path / "bin/git", tmp_path / "answer"
     wrapper.parent.mkdir()
@@ -137,7 +137,7 @@ def test_nobody_launches_a_stage_while_its_work_is_salvaged(
 
 
 def test_what_cannot_be_salvaged_is_not_removed(place: Place) -> None:
-    place.set_up(3)
+    place.ready(3)
     before = work_in(place.path(2))
     (settings.GAIA.home.hubs / "shop.git/refs/salvage").write_text("in the way")
 
@@ -160,7 +160,7 @@ def test_what_cannot_be_salvaged_is_not_removed(place: Place) -> None:
 
 
 def test_somebody_above_who_fails_keeps_it_where_it_is(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
 
     def refuse(environment: Environment, **_: object) -> None:
         raise PermissionError(13, "Permission denied", environment.path)
@@ -177,7 +177,7 @@ def test_somebody_above_who_fails_keeps_it_where_it_is(place: Place) -> None:
 
 
 def test_what_somebody_put_in_its_place_is_left_alone(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     subprocess.run(["rm", "-rf", place.path(1)], check=True)
     make_repository(place.path(1), {"precious.txt": "mine\n"})
     before = snapshot_of(place.path(1))
@@ -191,7 +191,7 @@ def test_what_somebody_put_in_its_place_is_left_alone(place: Place) -> None:
 
 
 def test_a_checkout_that_is_gone_can_be_removed(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     subprocess.run(["rm", "-rf", place.path(1)], check=True)
 
     [removed] = place.clean("dev1")
@@ -201,7 +201,7 @@ def test_a_checkout_that_is_gone_can_be_removed(place: Place) -> None:
 
 
 def test_a_removal_that_was_killed_after_the_trash_is_finished(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    place.set_up(1)
+    place.ready(1)
     before = work_in(place.path(1))
     monkeypatch.setattr("environments.actions.record.record_removed", _killed)
     with pytest.raises(KeyboardInterrupt):
@@ -231,7 +231,7 @@ def test_a_removal_that_was_interrupted_can_be_undone_by_set_up(place: Place) ->
 
 
 def test_a_cancelled_removal_tells_what_was_removed(place: Place) -> None:
-    place.set_up(3)
+    place.ready(3)
     work_in(place.path(1))
     operation = request_clean(find("shop"), detached=False)
 
@@ -251,7 +251,7 @@ def test_a_cancelled_removal_tells_what_was_removed(place: Place) -> None:
 
 def test_a_daemon_removes_too(place: Place, start_daemon: object) -> None:
     assert callable(start_daemon)
-    place.set_up(1)
+    place.ready(1)
     before = work_in(place.path(1))
     start_daemon()
 
@@ -266,7 +266,7 @@ def test_a_daemon_removes_too(place: Place, start_daemon: object) -> None:
 
 
 def test_sessions_that_work_in_it_end_and_others_go_on(place: Place) -> None:
-    place.set_up(2)
+    place.ready(2)
     name = settings.GAIA.home.tmux_socket_name
     try:
         for number in (1, 2):

@@ -15,7 +15,7 @@ from tests.environments.work import files_of, run_in_sh, work_in
 
 
 def test_the_printed_command_brings_everything_back(place: Place, tmp_path: Path) -> None:
-    place.set_up(2)
+    place.ready(2)
     before = work_in(place.path(1))
 
     said = place.gaia("env", "clean")
@@ -34,7 +34,7 @@ def test_the_printed_command_brings_everything_back(place: Place, tmp_path: Path
 
 
 def test_gaia_brings_everything_back(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     before = work_in(place.path(1))
     place.clean()
     place.set_up(1)
@@ -51,7 +51,7 @@ def test_gaia_brings_everything_back(place: Place) -> None:
 
 
 def test_the_command_works_in_an_environment_that_was_made_again(place: Place, tmp_path: Path) -> None:
-    place.set_up(1)
+    place.ready(1)
     before = work_in(place.path(1))
     [removed] = place.clean()
     place.set_up(1)
@@ -62,7 +62,7 @@ def test_the_command_works_in_an_environment_that_was_made_again(place: Place, t
 
 
 def test_a_detached_head_and_a_stash(place: Place, tmp_path: Path) -> None:
-    place.set_up(1)
+    place.ready(1)
     path = place.path(1)
     (path / "README.md").write_text("for later\n")
     git(path, "stash", "push", "-q", "-m", "later")
@@ -77,7 +77,7 @@ def test_a_detached_head_and_a_stash(place: Place, tmp_path: Path) -> None:
 
 
 def test_restoring_is_refused_where_work_could_get_mixed_up(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     work_in(place.path(1))
     [removed] = place.clean()
     name = removed["salvage"]["name"]
@@ -98,7 +98,7 @@ def test_restoring_is_refused_where_work_could_get_mixed_up(place: Place) -> Non
 
 
 def test_salvages_outlive_everything(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     work_in(place.path(1))
     [first] = place.clean()
     refs = first["salvage"]["refs"]
@@ -117,7 +117,7 @@ def test_salvages_outlive_everything(place: Place) -> None:
 
 
 def test_a_checkout_deleted_by_hand_does_not_touch_what_was_salvaged(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     work_in(place.path(1))
     place.clean()
     place.set_up(1)

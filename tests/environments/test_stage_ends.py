@@ -24,7 +24,7 @@ STUBBORN = "trap '' TERM; exec python3 app.py"
 
 def launched_stubborn(place: Place) -> Stage:
     """A stage that does not end when it is asked to, launched by GAIA if that is up, else by its script."""
-    place.set_up(1)
+    place.ready(1)
     mend_command(place, STUBBORN)
     place.set_up(1)
     said = place.gaia("env", "launch", "dev1", "qa")
@@ -55,7 +55,7 @@ def test_what_gaia_launched_and_the_script_killed(place: Place, daemon: DaemonPr
 
 
 def test_what_the_script_launched_and_killed(place: Place, daemon: DaemonProcess) -> None:
-    place.set_up(1)
+    place.ready(1)
     mend_command(place, STUBBORN)
     place.set_up(1)
     stage = place.stage(1, "qa")
@@ -77,7 +77,7 @@ def test_with_gaia_down(place: Place) -> None:
 
 
 def test_nobody_saw_it_run(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     mend_command(place, STUBBORN)
     place.set_up(1)
     stage = place.stage(1, "qa")
@@ -90,7 +90,7 @@ def test_nobody_saw_it_run(place: Place) -> None:
 
 
 def test_a_command_that_cleans_up_and_says_so_by_its_code(place: Place, daemon: DaemonProcess) -> None:
-    place.set_up(1)
+    place.ready(1)
     mend_command(place, "trap 'exit 3' TERM; python3 app.py & wait")
     place.gaia("env", "launch", "dev1", "qa")
     stage = place.stage(1, "qa")
@@ -155,7 +155,7 @@ def status_line(stage: Stage) -> str:
 @pytest.fixture
 def failed_before(place: Place) -> Stage:
     """The stage of an environment that was removed, after its stage had failed, and made anew."""
-    place.set_up(1)
+    place.ready(1)
     old = place.stage(1, "qa")
     mend_command(place, "echo the database is on fire >&2; exit 3")
     place.set_up(1)
@@ -189,7 +189,7 @@ def test_a_failure_of_an_environment_that_was_removed_is_not_the_new_ones(
 
 def test_its_own_failure_shows(place: Place, failed_before: Stage) -> None:
     mend_command(place, "exit 4")
-    place.set_up(1)
+    place.ready(1)
     place.gaia("env", "launch", "dev1", "qa")
     look_at_stages(ensure_node())
 

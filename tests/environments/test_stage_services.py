@@ -45,7 +45,7 @@ def is_in(*states: str) -> Callable[[], bool]:
 
 def launched(place: Place) -> Stage:
     """Stage qa of dev1, up and ready."""
-    place.set_up(1)
+    place.ready(1)
     stage = place.stage(1, "qa")
     said = place.gaia("env", "launch", "dev1", "qa")
     assert said.code == 0, said
@@ -81,7 +81,7 @@ def test_one_that_was_ready_comes_back(place: Place, daemon: DaemonProcess, clie
 
 
 def test_one_that_a_script_launched_is_kept_up_too(place: Place, daemon: DaemonProcess) -> None:
-    place.set_up(1)
+    place.ready(1)
     stage = place.stage(1, "qa")
     assert script(stage, "launch.sh", "qa").returncode == 0
     until(is_in(ServiceState.RUNNING), "that it is ready")
@@ -205,7 +205,7 @@ def test_stopped_with_gaia_and_launched_by_hand(place: Place, start_daemon: Call
 @pytest.fixture
 def known(place: Place) -> Stage:
     """Stage qa of dev1, a service that does not run; there is no daemon."""
-    place.set_up(1)
+    place.ready(1)
     stage = place.stage(1, "qa")
     with (place.path(1) / ".env.local").open("a") as file:
         file.write("API_KEY=s3cr3t-of-mine\nnot a variable\n")
@@ -240,7 +240,7 @@ def test_it_follows_port_and_scheme(place: Place, known: Stage) -> None:
 
 
 def test_a_name_that_is_taken(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     node = ensure_node()
     Service.objects.create(node=node, name="shop-dev1-qa", owner="service/shop-dev1-qa", cwd="/", argv=["true"])
     stage = place.stage(1, "qa")
@@ -253,7 +253,7 @@ def test_it_goes_with_its_environment(place: Place, known: Stage) -> None:
     place.clean("dev1")
     assert not Service.objects.exists()
     assert not PortLease.objects.filter(owner=QA).exists()
-    place.set_up(1)
+    place.ready(1)
     assert PortLease.objects.get(owner=QA).port == place.stage(1, "qa").port
 
 

@@ -20,7 +20,7 @@ from tests.environments.stages import QA, is_shown, mend_command, pid_by_script,
 
 
 def test_a_stage_that_dies_at_once(place: Place, daemon: DaemonProcess, client: Client) -> None:
-    place.set_up(1)
+    place.ready(1)
     mend_command(place, "echo one; echo the database is on fire >&2; exit 3")
     stage = place.stage(1, "qa")
 
@@ -36,7 +36,7 @@ def test_a_stage_that_dies_at_once(place: Place, daemon: DaemonProcess, client: 
 
 
 def test_a_port_that_is_taken_at_launch(place: Place, daemon: DaemonProcess, client: Client) -> None:
-    place.set_up(1)
+    place.ready(1)
     stage = place.stage(1, "qa")
     with socket.create_server(("127.0.0.1", stage.port)):
         said = place.gaia("env", "launch", "dev1", "qa")
@@ -54,7 +54,7 @@ def test_a_port_that_is_taken_at_launch(place: Place, daemon: DaemonProcess, cli
 
 
 def test_two_launches_at_once_make_one(place: Place, daemon: DaemonProcess) -> None:
-    place.set_up(1)
+    place.ready(1)
     stage = place.stage(1, "qa")
 
     both = [place.start("env", "launch", "dev1", "qa") for _ in range(2)]
@@ -66,7 +66,7 @@ def test_two_launches_at_once_make_one(place: Place, daemon: DaemonProcess) -> N
 
 
 def test_a_script_and_gaia_at_once_make_one(place: Place, daemon: DaemonProcess) -> None:
-    place.set_up(1)
+    place.ready(1)
     stage = place.stage(1, "qa")
 
     with place.start("env", "launch", "dev1", "qa") as by_gaia:
@@ -85,7 +85,7 @@ def test_a_start_that_the_lock_refuses_gives_way_to_the_script(
     place: Place, start_daemon: Callable[[], DaemonProcess]
 ) -> None:
     """Both were asked for at the same moment, and the script was faster."""
-    place.set_up(1)
+    place.ready(1)
     stage = place.stage(1, "qa")
     asked_for = stages.launch(stage)
     script(stage, "launch.sh", "qa")
@@ -98,7 +98,7 @@ def test_a_start_that_the_lock_refuses_gives_way_to_the_script(
 
 
 def test_an_environment_that_is_not_ready(place: Place, daemon: DaemonProcess, client: Client) -> None:
-    place.set_up(1)
+    place.ready(1)
     Environment.objects.update(state=EnvironmentState.DAMAGED, problem="somebody tripped")
 
     said = place.gaia("env", "launch", "dev1", "qa")
@@ -109,7 +109,7 @@ def test_an_environment_that_is_not_ready(place: Place, daemon: DaemonProcess, c
 
 
 def test_a_mistake_in_gaia_yaml_is_named_with_its_line(place: Place, daemon: DaemonProcess, client: Client) -> None:
-    place.set_up(1)
+    place.ready(1)
     (place.path(1) / "gaia.yaml").write_text("health: /health\ncommand: [python3, app.py]\n")
 
     said = place.gaia("env", "launch", "dev1", "qa")
@@ -123,7 +123,7 @@ def test_a_mistake_in_gaia_yaml_is_named_with_its_line(place: Place, daemon: Dae
 
 
 def test_a_stage_that_does_not_answer_yet(place: Place, daemon: DaemonProcess) -> None:
-    place.set_up(1)
+    place.ready(1)
     mend_command(place, "exec sleep 600")
     stage = place.stage(1, "qa")
 

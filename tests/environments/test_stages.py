@@ -17,7 +17,7 @@ from tests.environments.stages import QA, answer_of, answers, is_shown, pid_by_s
 
 
 def test_launched_and_stopped_by_the_api(place: Place, daemon: DaemonProcess, client: Client) -> None:
-    place.set_up(1)
+    place.ready(1)
     stage = place.stage(1, "qa")
 
     answer = client.post("/api/environments/dev1/stages/qa/launch/")
@@ -43,7 +43,7 @@ def test_launched_and_stopped_by_the_api(place: Place, daemon: DaemonProcess, cl
 
 
 def test_the_command_line_waits_until_itanswers(place: Place, daemon: DaemonProcess) -> None:
-    place.set_up(1)
+    place.ready(1)
     stage = place.stage(1, "dev")
 
     launched = place.gaia("env", "launch", "dev1")
@@ -60,7 +60,7 @@ def test_the_command_line_waits_until_itanswers(place: Place, daemon: DaemonProc
 
 
 def test_a_script_is_seen_with_its_pid(place: Place, daemon: DaemonProcess) -> None:
-    place.set_up(1)
+    place.ready(1)
     stage = place.stage(1, "qa")
 
     launched = script(stage, "launch.sh", "qa")
@@ -72,7 +72,7 @@ def test_a_script_is_seen_with_its_pid(place: Place, daemon: DaemonProcess) -> N
 
 
 def test_the_stop_script_ends_what_gaia_launched(place: Place, daemon: DaemonProcess) -> None:
-    place.set_up(1)
+    place.ready(1)
     stage = place.stage(1, "qa")
     place.gaia("env", "launch", "dev1", "qa")
     told = Event.objects.get(kind="process.started")
@@ -84,7 +84,7 @@ def test_the_stop_script_ends_what_gaia_launched(place: Place, daemon: DaemonPro
 
 
 def test_gaia_stops_what_a_script_launched(place: Place, daemon: DaemonProcess, client: Client) -> None:
-    place.set_up(1)
+    place.ready(1)
     stage = place.stage(1, "qa")
     script(stage, "launch.sh", "qa")
     until(is_shown(stage, state="running"), "that it is seen")
@@ -98,7 +98,7 @@ def test_gaia_stops_what_a_script_launched(place: Place, daemon: DaemonProcess, 
 
 
 def test_launched_with_gaia_down_it_keeps_its_pid(place: Place, start_daemon: Callable[[], DaemonProcess]) -> None:
-    place.set_up(1)
+    place.ready(1)
     stage = place.stage(1, "qa")
     assert script(stage, "launch.sh", "qa").returncode == 0
     pid = pid_by_script(stage)
@@ -110,7 +110,7 @@ def test_launched_with_gaia_down_it_keeps_its_pid(place: Place, start_daemon: Ca
 
 
 def test_kill_9_of_the_daemon_changes_nothing(place: Place, start_daemon: Callable[[], DaemonProcess]) -> None:
-    place.set_up(1)
+    place.ready(1)
     by_gaia, by_script = place.stage(1, "qa"), place.stage(1, "dev")
     first = start_daemon()
     place.gaia("env", "launch", "dev1", "qa")

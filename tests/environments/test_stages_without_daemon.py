@@ -17,7 +17,7 @@ from tests.environments.stages import QA, mend_command, pid_by_script, script, s
 
 
 def test_gaia_down_and_everything_by_scripts(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     stage = place.stage(1, "qa")
 
     launched = place.gaia("env", "launch", "dev1", "qa")
@@ -35,7 +35,7 @@ def test_gaia_down_and_everything_by_scripts(place: Place) -> None:
 
 
 def test_a_stage_that_dies_by_its_script_says_why(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     mend_command(place, "echo the database is on fire >&2; exit 3")
     place.set_up(1)
 
@@ -47,7 +47,7 @@ def test_a_stage_that_dies_by_its_script_says_why(place: Place) -> None:
 
 
 def test_the_list_is_true_without_a_daemon(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     qa, staging = place.stage(1, "qa"), place.stage(1, "staging")
     script(qa, "launch.sh", "qa")
     script(staging, "launch.sh", "staging")
@@ -63,7 +63,7 @@ def test_the_list_is_true_without_a_daemon(place: Place) -> None:
 
 
 def test_what_the_command_line_launches_gets_nothing_of_gaias_own(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     commit(place.path(1), {"gaia.yaml": "command: env >seen.txt; exec python3 app.py\n"})
 
     said = place.gaia("env", "launch", "dev1", "qa", env={"OPERATORS_TOKEN": "s3cr3t"})
@@ -77,7 +77,7 @@ def test_what_the_command_line_launches_gets_nothing_of_gaias_own(place: Place) 
 
 
 def test_one_stage_that_cannot_be_read_does_not_hide_the_others(place: Place) -> None:
-    place.set_up(2)
+    place.ready(2)
     (place.path(1) / ".gaia/stages/dev.env").write_bytes(b"\xff\xfe '")
     (place.path(1) / "gaia.yaml").write_text("a: [\n")
     (place.path(1) / ".gaia/stages/dev.journal").mkdir()
@@ -91,7 +91,7 @@ def test_one_stage_that_cannot_be_read_does_not_hide_the_others(place: Place) ->
 
 def test_a_script_that_waits_behind_a_row_of_the_dead_is_seen_later(place: Place) -> None:
     """Somebody else is still on record as live when the new start is noticed first."""
-    place.set_up(1)
+    place.ready(1)
     stage, node = place.stage(1, "qa"), ensure_node()
     script(stage, "launch.sh", "qa")
     look_at_stages(node)
@@ -110,7 +110,7 @@ def test_a_script_that_waits_behind_a_row_of_the_dead_is_seen_later(place: Place
 
 
 def test_errors_of_a_script_keep_their_kind(place: Place) -> None:
-    place.set_up(1)
+    place.ready(1)
     stage = place.stage(1, "qa")
     (place.path(1) / "launch.sh").write_text("#!/bin/sh\necho no such stage >&2\nexit 2\n")
 

@@ -26,7 +26,7 @@ def removed_at() -> Iterator[datetime.datetime]:
 
 
 def test_the_trash_is_purged_after_seven_days(place: Place, removed_at: datetime.datetime) -> None:
-    place.set_up(1)
+    place.ready(1)
     [removed] = place.clean()
     trash = Path(removed["trash"])
     (settings.GAIA.home.trash / "somebody's").mkdir()
@@ -47,7 +47,7 @@ def test_the_trash_is_purged_after_seven_days(place: Place, removed_at: datetime
 def test_what_cannot_be_purged_does_not_keep_the_rest(
     place: Place, removed_at: datetime.datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place.set_up(2)
+    place.ready(2)
     stuck, other = (Path(removed["trash"]) for removed in place.clean())
     rmdir = os.rmdir
 
@@ -72,7 +72,7 @@ def test_the_days_in_the_trash_are_a_setting(
     place: Place, removed_at: datetime.datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(settings.GAIA.values, "environments.trash_days", 1)  # type: ignore[arg-type]
-    place.set_up(1)
+    place.ready(1)
     place.clean()
 
     with time_machine.travel(removed_at + datetime.timedelta(days=1, hours=1)):
