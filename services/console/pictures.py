@@ -71,7 +71,7 @@ def strips(periods: Iterable[Mapping[str, Any]], *, begin: datetime, end: dateti
 def _strip(periods: list[Mapping[str, Any]], begin: datetime, end: datetime) -> Strip:
     whole = (end - begin).total_seconds()
     pieces, good, known = [], 0.0, 0.0
-    for period in sorted(periods, key=lambda each: (_rank(each), _moment(each["since"]))):  # bad ones on top
+    for period in sorted(periods, key=lambda each: (_rank(each), _moment(each["since"]))):
         since, until = max(begin, _moment(period["since"])), min(end, _moment(period["checked_at"]))
         lasted = max(0.0, (until - since).total_seconds())
         known += lasted
@@ -94,7 +94,8 @@ def _strip(periods: list[Mapping[str, Any]], begin: datetime, end: datetime) -> 
 
 
 def _rank(period: Mapping[str, Any]) -> int:
-    return 0 if period["ok"] else 1 if period.get("coming_up") else 2
+    """What is drawn over what, as a moment is wider than it was: failures on top, coming up below all else."""
+    return 2 if not period["ok"] and not period.get("coming_up") else int(period["ok"])
 
 
 def _moment(value: datetime | str) -> datetime:

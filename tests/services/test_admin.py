@@ -233,11 +233,11 @@ def test_coming_up_is_no_failure() -> None:
     assert strips([coming], begin=begin, end=end)["health"].text == "coming up"
     found = strips([coming, period(True, begin + hour, end)], begin=begin, end=end)["health"]
     assert found.text == "always well"
-    assert [(piece["look"], piece["title"]) for piece in found.pieces] == [("", "well"), ("is-coming", "coming up")]
+    assert [(piece["look"], piece["title"]) for piece in found.pieces] == [("is-coming", "coming up"), ("", "well")]
     bad = period(False, end - hour, end)
     found = strips([coming, period(True, begin + hour, end - hour), bad], begin=begin, end=end)["health"]
     assert found.text == "95.6 % well, 1 failure", "of 23 hours"
-    assert [piece["look"] for piece in found.pieces] == ["", "is-coming", "is-bad"]
+    assert [piece["look"] for piece in found.pieces] == ["is-coming", "", "is-bad"]
 
 
 def test_the_page_of_a_start_shows_no_secrets(console: Client, tmp_path: Path) -> None:  # noqa: F811
