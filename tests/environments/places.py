@@ -83,8 +83,10 @@ def own_ports() -> int:
     """A block that this test process keeps; another one when somebody has come to listen there."""
     if _KEPT:
         base, kept = _KEPT[-1]
-        if _are_free(base) or any(time.sleep(0.05) or _are_free(base) for _ in range(40)):  # its servers are ending
-            return base
+        for _ in range(40):
+            if _are_free(base):
+                return base
+            time.sleep(0.05)  # the last test's servers are ending
         kept.close()
     kept = ExitStack()
     base = kept.enter_context(free_ports())
