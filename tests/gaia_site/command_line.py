@@ -55,7 +55,7 @@ class CommandLine:
     def __init__(self, cwd: Path, **environ: str) -> None:
         self.cwd = cwd
         self.environ = environ
-        self._started: list[subprocess.Popen[str]] = []
+        self._started: list[subprocess.Popen[str] | warm.Running] = []
 
     def __call__(self, *words: str | Path, stdin: str | None = None, cwd: Path | None = None, **environ: str) -> Said:
         """Run it to its end; the bootstrap left out where it has no say."""
@@ -90,28 +90,39 @@ class CommandLine:
         self._started.append(process)
         return process
 
-    def on_a_terminal(self, *words: str, **environ: str) -> Terminal:
-        """Start it on a terminal of 100 columns and 40 lines."""
-        return Terminal(self, words, environ)
+    def on_a_terminal(self, *words: str, bootstrap: bool = False, **environ: str) -> Terminal:
+        """Start it on a terminal of 100 columns and 40 lines; the bootstrap left out unless it is asked for."""
+        return Terminal(self, words, environ, bootstrap)
 
     def end(self) -> None:
         for process in self._started:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+            process.kill()  # one that was forked a moment ago has no group of its own yet
+            process.wait()
+            for stream in (getattr(process, "stdout", None), getattr(process, "stderr", None)):
+                if stream is not None:
+                    stream.close()
 
 
 class Terminal:
     """A person at a terminal: reads what is shown, types, presses Ctrl-C."""
 
-    def __init__(self, gaia: CommandLine, words: tuple[str, ...], environ: dict[str, str]) -> None:
+    def __init__(self, gaia: CommandLine, words: tuple[str, ...], environ: dict[str, str], bootstrap: bool) -> None:
         self._own, theirs = pty.openpty()
         environ = {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40", **environ}
         environment = {**os.environ, **gaia.environ, **environ}
-        self.process = subprocess.Popen(
-            [ROOT / "gaia", *words], cwd=gaia.cwd, env=environment, stdin=theirs, stdout=theirs, stderr=theirs,
-            start_new_session=True, encoding="utf-8", preexec_fn=_own_terminal,
-        )  # fmt: skip
+        self.process: subprocess.Popen[str] | warm.Running
+        if bootstrap or not warm.possible({**gaia.environ, **environ}):
+            self.process = subprocess.Popen(
+                [ROOT / "gaia", *words], cwd=gaia.cwd, env=environment, stdin=theirs, stdout=theirs, stderr=theirs,
+                start_new_session=True, encoding="utf-8", preexec_fn=_own_terminal,
+            )  # fmt: skip
+        else:
+            self.process = warm.Running(
+                ["-m", "tests.gaia_site.on_terminal", *words],
+                cwd=gaia.cwd, environ=environment, log=Path(os.ttyname(theirs)), passed=[theirs],
+            )  # fmt: skip
         gaia._started.append(self.process)
         os.close(theirs)
         self.shown = ""

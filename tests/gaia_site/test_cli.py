@@ -159,7 +159,7 @@ def test_a_terminal_without_unicode_gets_question_marks(bare: CommandLine) -> No
 
 
 def test_ctrl_c(cli: CommandLine) -> None:
-    terminal = cli.on_a_terminal("passwd")
+    terminal = cli.on_a_terminal("passwd", bootstrap=True)
     terminal.until("New password: ")
     terminal.type("\x03")
     assert terminal.end() == 130

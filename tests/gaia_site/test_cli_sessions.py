@@ -53,14 +53,14 @@ def test_start_and_stop(cli: CommandLine, agents: Path) -> None:
     assert cli("session", "stop").out == "0 sessions ended.\n"
 
 
-@pytest.mark.parametrize(("answer", "code", "left"), [("n", 7, 3), ("", 7, 3), ("y", 0, 0), ("YES", 0, 0)])
-def test_on_a_terminal_it_asks_before_it_ends_a_group(cli: CommandLine, answer: str, code: int, left: int) -> None:
-    cli("session", "start", "--group", "prr")
-    terminal = cli.on_a_terminal("session", "stop", "--group", "prr")
-    terminal.until("End the 3 sessions of group prr and what runs in them? [y/N]")
-    terminal.type(f"{answer}\n")
-    assert terminal.end() == code
-    assert Session.objects.live().count() == left
+def test_on_a_terminal_it_asks_before_it_ends_a_group(cli: CommandLine) -> None:
+    for answer, code, left in (("n", 7, 3), ("", 7, 3), ("y", 0, 0), ("YES", 0, 0)):
+        cli("session", "start", "--group", "prr")  # those that do not run
+        terminal = cli.on_a_terminal("session", "stop", "--group", "prr")
+        terminal.until("End the 3 sessions of group prr and what runs in them? [y/N]")
+        terminal.type(f"{answer}\n")
+        assert terminal.end() == code
+        assert Session.objects.live().count() == left
 
 
 def test_who_names_them_or_says_yes_is_not_asked(cli: CommandLine) -> None:

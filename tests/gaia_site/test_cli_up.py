@@ -40,9 +40,46 @@ def without_ages(text: str) -> str:
     return re.sub(r" +\d+[smhd]  ", " AGE ", text)
 
 
-def test_the_pictures_say_the_same_with_the_console_up_and_down(
-    cli: CommandLine, gaia: Gaia, demo: dict[str, Any]
-) -> None:
+def test_a_demo(cli: CommandLine, demo: dict[str, Any]) -> None:
+    """One after the other: starting a demo is most of the work."""
+    verbs_of_long_work(cli)
+    watch_on_a_terminal(cli)
+    the_pictures_say_the_same_with_the_console_up_and_down(cli, demo)
+
+
+def verbs_of_long_work(cli: CommandLine) -> None:
+    said = cli("operation", "list", "--json")
+    assert said.code == 0, said
+    [operation] = said.data
+    assert operation["kind"] == "environments.setup"
+    pk = str(operation["id"])
+    assert cli("operation", "list").out.split() == [pk, "✓", "succeeded", "100%", *operation["title"].split()]
+    assert cli("operation", "follow", pk, "--json").data["state"] == "succeeded"
+    assert cli("operation", "log", pk).code == 0
+    assert "text" in cli("operation", "log", pk, "--json").data
+    assert "is already succeeded" in cli("operation", "cancel", pk).mistake(4)[0]
+    for verb in ("follow", "log", "cancel"):
+        assert "there is no operation 999" in cli("operation", verb, "999").mistake(3)[0]
+    happened = cli("events", "--subject", "session/dev1_worker", "--json").data
+    assert [event["kind"] for event in happened] == ["session.requested", "session.started"]
+    assert len(cli("events", "--limit", "3").lines) == 3
+
+
+def watch_on_a_terminal(cli: CommandLine) -> None:
+    terminal = cli.on_a_terminal("--watch", "--interval", "0.2", bootstrap=True)
+    terminal.until("demo-dev5")
+    terminal.until("qa_worker1")
+    assert terminal.shown.startswith("\x1b[?1049h\x1b[?25l")
+    cli("tmux", "kill-session", "-t", "=qa_worker1")
+    terminal.shown = ""
+    terminal.until("Existing Workers  4/5 running")
+    terminal.type("\x03")
+    assert terminal.end() == 0
+    assert terminal.shown.endswith("\x1b[?25h\x1b[?1049l")
+    assert cli("session", "start", "qa_worker1", "--json").data["started"] == ["qa_worker1"]
+
+
+def the_pictures_say_the_same_with_the_console_up_and_down(cli: CommandLine, demo: dict[str, Any]) -> None:
     assert set(demo) == {"url", "username", "password", "token"}
     cli("env", "launch", "dev2", "qa")
     until(lambda: all(one["title"] for group in cli("group-status", "--json").data for one in group["sessions"]))
@@ -94,19 +131,6 @@ def test_what_the_token_file_says_is_believed_only_if_it_opens_the_door(cli: Com
     assert json.loads(path.read_text())["local_url"] == good["local_url"]
 
 
-def test_watch_on_a_terminal(cli: CommandLine, demo: dict[str, Any]) -> None:
-    terminal = cli.on_a_terminal("--watch", "--interval", "0.2")
-    terminal.until("demo-dev5")
-    terminal.until("qa_worker1")
-    assert terminal.shown.startswith("\x1b[?1049h\x1b[?25l")
-    cli("tmux", "kill-session", "-t", "=qa_worker1")
-    terminal.shown = ""
-    terminal.until("Existing Workers  4/5 running")
-    terminal.type("\x03")
-    assert terminal.end() == 0
-    assert terminal.shown.endswith("\x1b[?25h\x1b[?1049l")
-
-
 def test_watch_as_data(cli: CommandLine) -> None:
     assert cli("watch", "--once", "--json").data["totals"]["sessions"] == 0
     process = cli.start("watch", "--json", "--interval", "0.2")
@@ -115,22 +139,6 @@ def test_watch_as_data(cli: CommandLine) -> None:
     assert all(look["totals"]["environments"] == 0 for look in looks)
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0
-
-
-def test_long_work(cli: CommandLine, demo: dict[str, Any]) -> None:
-    [operation] = cli("operation", "list", "--json").data
-    assert operation["kind"] == "environments.setup"
-    pk = str(operation["id"])
-    assert cli("operation", "list").out.split() == [pk, "✓", "succeeded", "100%", *operation["title"].split()]
-    assert cli("operation", "follow", pk, "--json").data["state"] == "succeeded"
-    assert cli("operation", "log", pk).code == 0
-    assert "text" in cli("operation", "log", pk, "--json").data
-    assert "is already succeeded" in cli("operation", "cancel", pk).mistake(4)[0]
-    for verb in ("follow", "log", "cancel"):
-        assert "there is no operation 999" in cli("operation", verb, "999").mistake(3)[0]
-    happened = cli("events", "--subject", "session/dev1_worker", "--json").data
-    assert [event["kind"] for event in happened] == ["session.requested", "session.started"]
-    assert len(cli("events", "--limit", "3").lines) == 3
 
 
 def test_an_operation_that_failed_is_told_once(cli: CommandLine, acting: str) -> None:
