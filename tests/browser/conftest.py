@@ -1,7 +1,6 @@
 """A whole GAIA with its demo, and a real browser in front of it.
 
-`demo` is started once per test process, by the CLI, in a home of its own. `GAIA_SCREENSHOTS` names a directory that
-keeps the pictures the tests take.
+`demo` is started once per test process, by the CLI, in a home of its own.
 """
 
 from __future__ import annotations
@@ -10,11 +9,10 @@ import json
 import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,10 +20,15 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from django.conf import settings
 from playwright import sync_api
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, StorageState, sync_playwright
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests import warm
+from tests.browser.looking import SIZES
+from tests.installation import free_port
+from tests.live import ROOT
+
 # the same engine without windows takes a fifth of the processor time for a new page
 CHROMIUM = shutil.which("chromium-headless-shell") or shutil.which("chromium") or "/usr/bin/chromium"
 PATIENCE_MS = 20_000
@@ -34,7 +37,6 @@ ARGUMENTS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-SIZES = {"wide": (1440, 900), "phone": (390, 844)}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -55,11 +57,8 @@ class Demo:
     environ: dict[str, str]
 
     def gaia(self, *words: str) -> str:
-        """What the CLI prints. Raises: subprocess.CalledProcessError with its errors."""
-        argv = [sys.executable, "-m", "gaia_site.cli", *words]
-        done = subprocess.run(
-            argv, cwd=ROOT, env=self.environ, capture_output=True, text=True, timeout=180, check=False
-        )
+        """What the CLI prints. Raises: AssertionError with its errors."""
+        done = warm.run(["-m", "gaia_site.cli", *words], cwd=ROOT, environ=self.environ, timeout=180)
         assert done.returncode == 0, f"gaia {' '.join(words)}: {done.stdout}{done.stderr}"
         return done.stdout
 
@@ -71,13 +70,13 @@ class Demo:
             if body
             else httpx.get(f"{self.url}{path}", headers=headers, timeout=60)
         )
-        answer.raise_for_status()
+        assert answer.is_success, f"{path}: {answer.status_code} {answer.text}"
         return answer.json() if answer.content else None
 
 
 @pytest.fixture(scope="session")
-def demo() -> Iterator[Demo]:
-    """GAIA with the demo, ended with everything it started."""
+def demo(django_db_setup: None) -> Iterator[Demo]:
+    """GAIA with the demo, ended with everything it started. Its database begins as a copy of a migrated one."""
     from tests.environments.places import free_ports
 
     home = Path(tempfile.mkdtemp(prefix="gaia-b-")).resolve()
@@ -85,9 +84,11 @@ def demo() -> Iterator[Demo]:
     with free_ports() as base:
         ours |= {"GAIA_HOME": str(home), "GAIA_ENVIRONMENTS_BASE_PORT": str(base)}
         ours["GAIA_SESSIONS_SOCKET_DIRS"] = str(home / "sockets")  # nobody's tmux servers are looked at
+        ours["GAIA_SESSIONS_SHELL"] = "/bin/sh"  # without what somebody has their own do when it starts
         running = Demo(home, "", "", "", ours)
+        copy_database(home / "data")
         try:
-            said = json.loads(running.gaia("up", "--demo", "--detach", "--json", "--port", str(_free_port())))
+            said = json.loads(running.gaia("up", "--demo", "--detach", "--json", "--port", str(free_port())))
             running.gaia("backup", "take", "dev1", "qa")
             yield Demo(home, said["url"], said["password"], said["token"], running.environ)
         finally:
@@ -95,9 +96,14 @@ def demo() -> Iterator[Demo]:
             shutil.rmtree(home, ignore_errors=True)
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
+def copy_database(directory: Path) -> None:
+    """Tables without rows, which migrations would take seconds to make."""
+    directory.mkdir(mode=0o700)
+    with (
+        closing(sqlite3.connect(settings.DATABASES["default"]["NAME"])) as ours,
+        closing(sqlite3.connect(directory / "gaia.sqlite3")) as its,
+    ):
+        ours.backup(its)
 
 
 # Not for the session: while Playwright is open an event loop runs in this thread, and tests elsewhere that use the
@@ -192,12 +198,3 @@ def visit(browser: Browser, demo: Demo, signed_in: StorageState) -> Iterator[Cal
     for context in contexts:
         context.close()
     assert [complaint for each in visits for complaint in each.complaints] == []
-
-
-@pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where pictures go."""
-    named = os.environ.get("GAIA_SCREENSHOTS")
-    directory = Path(named) if named else tmp_path_factory.mktemp("pictures")
-    directory.mkdir(parents=True, exist_ok=True)
-    return directory

@@ -5,15 +5,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
 
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Demo, Visit
-from tests.browser.test_pages import look_like, serious
+from tests.browser.looking import look_everywhere
 
 
-def test_restored_by_its_button(visit: Callable[..., Visit], demo: Demo, pictures: Path) -> None:
+def test_restored_by_its_button(visit: Callable[..., Visit], demo: Demo) -> None:
     file = demo.home / "demo" / "demo-dev2" / "data" / "qa" / "demo.db"
     with closing(sqlite3.connect(file)) as database:
         database.executescript("CREATE TABLE invoice (id); CREATE TABLE customer (name);")
@@ -28,10 +27,7 @@ def test_restored_by_its_button(visit: Callable[..., Visit], demo: Demo, picture
     row = page.get_by_role("row", name="customer")
     expect(row).to_contain_text("differs")
     assert [cell.strip() for cell in row.get_by_role("cell").all_inner_texts()][1:] == ["0", "2"]
-    for size, theme in (("wide", "light"), ("phone", "dark"), ("wide", "dark"), ("phone", "light")):
-        look_like(page, size, theme)
-        page.screenshot(path=pictures / f"backup-preview-{size}-{theme}.png", full_page=True)
-        assert serious(page) == [], f"{size} {theme}"
+    look_everywhere(page, "backup-preview")
 
     page.get_by_role("button", name="Restore…").click()
     expect(page.locator("#confirm-text")).to_contain_text("A backup of what is there now is taken first")

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.browser.conftest import Demo, Visit
-from tests.browser.test_pages import EVERY, SOME, look_like, serious
+from tests.browser.looking import EVERY, look_everywhere, take_picture
 
 STORE = '''"""Notes in SQLite, in the database that the stage gives us."""
 
@@ -61,18 +61,7 @@ def page_of(work: Any, name: str = "") -> str:
     return f"/admin/environments/environment/{work['id']}/" + (f"git/{name}" if name else "change/")
 
 
-def look_everywhere(page: Page, name: str, pictures: Path, combinations: Any = SOME) -> None:
-    """In several sizes and themes: nothing breaks out, nothing is barred to anybody."""
-    for size, theme in combinations:
-        look_like(page, size, theme)
-        page.wait_for_timeout(150)  # the navigation has slid away
-        page.screenshot(path=pictures / f"{name}-{size}-{theme}.png", full_page=True)
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{size} scrolls sideways"
-        assert serious(page) == [], f"{size} {theme}"
-    look_like(page, "wide", "light")
-
-
-def test_a_diff_that_people_like_to_read(work: Any, visit: Callable[..., Visit], pictures: Path) -> None:
+def test_a_diff_that_people_like_to_read(work: Any, visit: Callable[..., Visit]) -> None:
     page = visit().go(page_of(work, "diff/"))
     files = page.locator("[data-file]")
     expect(files).to_have_count(5)
@@ -87,8 +76,8 @@ def test_a_diff_that_people_like_to_read(work: Any, visit: Callable[..., Visit],
     added = page.locator("#file-5 .d-added", has_text="PAGE = 50")
     assert added.locator(".d-s").inner_text() == "+"
     assert page.locator("#file-1 .d-removed .d-x").first.inner_text() == "200", "what changed within a line is marked"
-    page.screenshot(path=pictures / "diff.png")
-    look_everywhere(page, "diff", pictures, EVERY)
+    take_picture(page, "diff", whole=False)
+    look_everywhere(page, "diff", EVERY)
 
 
 def test_the_diff_by_keyboard(work: Any, visit: Callable[..., Visit]) -> None:
@@ -114,7 +103,7 @@ def test_the_diff_by_keyboard(work: Any, visit: Callable[..., Visit]) -> None:
     assert page.locator("#file-1").evaluate("file => file.open")
 
 
-def test_what_is_compared_can_be_chosen(work: Any, visit: Callable[..., Visit], pictures: Path) -> None:
+def test_what_is_compared_can_be_chosen(work: Any, visit: Callable[..., Visit]) -> None:
     page = visit().go(page_of(work, "diff/"))
     page.get_by_role("link", name="Staged", exact=True).click()
     expect(page.locator("[data-file]")).to_have_count(3)
@@ -125,15 +114,15 @@ def test_what_is_compared_can_be_chosen(work: Any, visit: Callable[..., Visit], 
     expect(page.locator(".note-error")).to_contain_text("there is no commit 'nonsense'")
     page.get_by_role("link", name="Log", exact=True).click()
     expect(page.locator("tbody tr").first).to_be_visible()
-    look_everywhere(page, "git-log", pictures)
+    look_everywhere(page, "git-log")
 
 
-def test_verbs_and_snapshots(demo: Demo, work: Any, visit: Callable[..., Visit], pictures: Path) -> None:
+def test_verbs_and_snapshots(demo: Demo, work: Any, visit: Callable[..., Visit]) -> None:
     """Last: what the others look at is thrown away, and brought back."""
     path = Path(work["path"])
     page = visit().go(page_of(work))
     page.get_by_text("Branches, rebase, reset, clean").click()
-    look_everywhere(page, "git-panel", pictures)
+    look_everywhere(page, "git-panel")
     page.get_by_role("button", name="Clean…").click()
     question = page.get_by_role("dialog")
     expect(question).to_contain_text("They are kept in a snapshot")
@@ -143,7 +132,7 @@ def test_verbs_and_snapshots(demo: Demo, work: Any, visit: Callable[..., Visit],
 
     page.goto(f"{page.url.partition('/change/')[0]}/git/snapshots/")
     expect(page.locator(".snapshot")).to_contain_text("Before clean")
-    look_everywhere(page, "git-snapshots", pictures)
+    look_everywhere(page, "git-snapshots")
     page.get_by_role("button", name="Restore…").click()
     page.get_by_role("dialog").get_by_role("button", name="Restore it").click()
     expect(page.locator(".snapshot")).to_have_count(2)
@@ -160,12 +149,12 @@ def test_verbs_and_snapshots(demo: Demo, work: Any, visit: Callable[..., Visit],
     expect(page.locator("#untracked")).to_contain_text("later.txt")
     (path / "later.txt").unlink()
     page.reload()
-    look_everywhere(page, "diff-empty", pictures)
+    look_everywhere(page, "diff-empty")
     page.get_by_role("link", name="What the branch has").click()
     expect(page.locator("[data-file]")).to_have_count(7)
 
 
-def test_a_sync_that_meets_conflicts(demo: Demo, visit: Callable[..., Visit], pictures: Path) -> None:
+def test_a_sync_that_meets_conflicts(demo: Demo, visit: Callable[..., Visit]) -> None:
     found = next(each for each in demo.api("/api/environments/") if each["name"] == "dev4")
     path = Path(found["path"])
     source = Path(demo.api("/api/environments/")[0]["path"]).parent / found["project"]
@@ -178,7 +167,7 @@ def test_a_sync_that_meets_conflicts(demo: Demo, visit: Callable[..., Visit], pi
     waits = page.locator(".git-waits")
     expect(waits).to_contain_text("A merge waits for you: 1 file with conflicts.", timeout=60_000)
     expect(waits).to_contain_text("README.md")
-    look_everywhere(page, "git-conflict", pictures, EVERY)
+    look_everywhere(page, "git-conflict")
     page.get_by_role("button", name="Continue the merge").click()
     expect(page.locator("#toasts")).to_contain_text("has conflicts in 1 file: README.md")
     [refused] = opened.complaints

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.browser.conftest import Demo, Visit
-from tests.browser.test_pages import EVERY, look_like, serious
+from tests.browser.looking import look_everywhere
 
 DOCTOR = "/admin/doctor/"
 _PATIENCE_MS = 60_000
@@ -26,18 +26,8 @@ def broken(demo: Demo) -> Iterator[Path]:
     (path / "status.sh").chmod(0o755)
 
 
-def looked_at(page: Page, name: str, pictures: Path) -> None:
-    for size, theme in EVERY:
-        look_like(page, size, theme)
-        page.wait_for_timeout(150)  # the menu slides in and out
-        page.screenshot(path=pictures / f"{name}-{size}-{theme}.png", full_page=True)
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{size} scrolls sideways"
-        assert serious(page) == [], f"{size} {theme}"
-    look_like(page, "wide", "light")
-
-
 def test_what_is_wrong_is_shown_with_a_fix_to_copy_and_then_that_all_is_well(
-    visit: Callable[..., Visit], demo: Demo, broken: Path, pictures: Path
+    visit: Callable[..., Visit], demo: Demo, broken: Path
 ) -> None:
     page = visit().go(DOCTOR)
     page.get_by_role("button", name="Run again").click()
@@ -45,7 +35,7 @@ def test_what_is_wrong_is_shown_with_a_fix_to_copy_and_then_that_all_is_well(
     expect(missing).to_be_visible(timeout=_PATIENCE_MS)
     expect(page.locator(".health-whole")).to_contain_text("unhealthy", ignore_case=True)
     expect(page.locator(".health-whole")).to_contain_text("looked at")
-    looked_at(page, "doctor-findings", pictures)
+    look_everywhere(page, "doctor-findings")
     missing.get_by_role("button").click()
     assert page.evaluate("navigator.clipboard.readText()") == "gaia env setup --project demo"
 

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Demo, Visit
-from tests.browser.test_pages import EVERY, look_like, serious
+from tests.browser.looking import look_everywhere, serious, take_picture
 from tests.environments.drivers.repositories import git
 
 HEALTH = "/admin/environments/health/"
@@ -37,7 +37,7 @@ def look(demo: Demo) -> None:
 
 
 def test_what_is_wrong_is_seen_at_once_and_that_it_is_over(
-    visit: Callable[..., Visit], demo: Demo, unwell: list[Path], pictures: Path
+    visit: Callable[..., Visit], demo: Demo, unwell: list[Path]
 ) -> None:
     page = visit().go(HEALTH)
     broken, detached = (page.locator("article", has_text=path.name) for path in unwell)
@@ -45,19 +45,13 @@ def test_what_is_wrong_is_seen_at_once_and_that_it_is_over(
     expect(broken.locator("header")).to_contain_text("unhealthy")
     expect(broken.get_by_role("button")).to_have_text("gaia env setup --project demo")
     expect(detached.locator("header")).to_contain_text("needs attention")
-    for size, theme in EVERY:
-        look_like(page, size, theme)
-        page.wait_for_timeout(150)  # the menu slides in and out
-        page.screenshot(path=pictures / f"health-unwell-{size}-{theme}.png", full_page=True)
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{size} scrolls sideways"
-        assert serious(page) == [], f"{size} {theme}"
-    look_like(page, "wide", "light")
+    look_everywhere(page, "health-unwell")
     detached.get_by_role("button").click()
     assert page.evaluate("navigator.clipboard.readText()") == f"git -C {unwell[1]} switch env/{unwell[1].name[5:]}"
     page.get_by_role("link", name=unwell[0].name).last.click()
     page.wait_for_url("**/change/")
     expect(page.locator("main, #content")).to_contain_text("What was found")
-    page.screenshot(path=pictures / "health-period-wide-light.png", full_page=True)
+    take_picture(page, "health-period-wide-light")
     assert serious(page) == []
 
     git(unwell[1], "switch", "-q", f"env/{unwell[1].name[5:]}")
@@ -68,22 +62,16 @@ def test_what_is_wrong_is_seen_at_once_and_that_it_is_over(
     expect(page.locator("#toasts")).to_contain_text("5 environments looked at: 1 not well.")
 
 
-def test_home_and_the_environments_say_it_too(
-    visit: Callable[..., Visit], demo: Demo, unwell: list[Path], pictures: Path
-) -> None:
+def test_home_and_the_environments_say_it_too(visit: Callable[..., Visit], demo: Demo, unwell: list[Path]) -> None:
     page = visit().go("/admin/")
     expect(page.locator(".needs")).to_contain_text("1 environment unhealthy")
     expect(page.locator(".needs")).to_contain_text("1 environment with warnings")
     page.locator(".needs a", has_text="unhealthy").click()
     expect(page.locator("#result_list")).to_contain_text(unwell[0].name)
     page = visit().go("/admin/environments/environment/")
-    page.screenshot(path=pictures / "health-environments-wide-light.png", full_page=True)
+    take_picture(page, "health-environments-wide-light")
     page.get_by_role("link", name=unwell[0].name).click()
     page.wait_for_url("**/change/")
     panel = page.locator("#part-health")
     expect(panel).to_contain_text(f"stop.sh of {unwell[0].name} is missing")
-    for size, theme in EVERY:
-        look_like(page, size, theme)
-        page.wait_for_timeout(150)  # the menu slides in and out
-        page.screenshot(path=pictures / f"health-environment-{size}-{theme}.png", full_page=True)
-    assert serious(page) == []
+    look_everywhere(page, "health-environment")

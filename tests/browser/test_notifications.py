@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Demo, Visit
-from tests.browser.test_pages import EVERY, look_like, serious
+from tests.browser.looking import look_everywhere
 from tests.events.receivers import Receiver, web_receiver
 
 DESTINATIONS = "/admin/events/destination/"
@@ -22,9 +21,7 @@ def receiver() -> Iterator[Receiver]:
         yield found
 
 
-def test_a_destination_is_added_tested_and_told(
-    demo: Demo, visit: Callable[..., Visit], receiver: Receiver, pictures: Path
-) -> None:
+def test_a_destination_is_added_tested_and_told(demo: Demo, visit: Callable[..., Visit], receiver: Receiver) -> None:
     opened = visit()
     page = opened.go(f"{DESTINATIONS}new/")
     page.get_by_label("Name").fill("ops")
@@ -47,20 +44,9 @@ def test_a_destination_is_added_tested_and_told(
     receiver.answer = lambda number: (200, "")
     demo.gaia("schedule", "on", "drop-snapshots")
     expect(page.locator("#part-notifications tbody tr")).to_have_count(2, timeout=30_000)
-    for size, theme in EVERY:
-        look_like(page, size, theme)
-        page.wait_for_timeout(150)
-        page.screenshot(path=pictures / f"destination-{size}-{theme}.png", full_page=True)
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{size} scrolls sideways"
-        assert serious(page) == []
+    look_everywhere(page, "destination")
     for name, path in (("destinations-full", DESTINATIONS), ("notifications-full", "/admin/events/notification/")):
-        visited = visit().go(path)
-        for size, theme in EVERY:
-            look_like(visited, size, theme)
-            visited.wait_for_timeout(150)
-            visited.screenshot(path=pictures / f"{name}-{size}-{theme}.png", full_page=True)
-            assert visited.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} {size}"
-            assert serious(visited) == []
+        look_everywhere(opened.go(path), name)
     demo.gaia("notify", "remove", "ops", "--yes")
 
 

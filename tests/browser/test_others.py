@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.browser.conftest import Demo, Visit
-from tests.browser.test_pages import EVERY, look_like, serious
+from tests.browser.looking import look_everywhere
 from tests.sessions.strangers import Stranger
 
 SESSIONS = "/admin/gaia_sessions/session/"
@@ -25,17 +24,7 @@ def stranger(demo: Demo) -> Iterator[Stranger]:
     server.end()
 
 
-def shoot(page: Page, name: str, pictures: Path) -> None:
-    for size, theme in EVERY:
-        look_like(page, size, theme)
-        page.wait_for_timeout(150)
-        page.screenshot(path=pictures / f"{name}-{size}-{theme}.png", full_page=True)
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{size} scrolls sideways"
-        assert serious(page) == [], f"{size} {theme}"
-    look_like(page, "wide", "light")
-
-
-def test_seen_adopted_and_let_go(demo: Demo, visit: Callable[..., Visit], stranger: Stranger, pictures: Path) -> None:
+def test_seen_adopted_and_let_go(demo: Demo, visit: Callable[..., Visit], stranger: Stranger) -> None:
     opened = visit()
     page = opened.go(f"{SESSIONS}?origin=foreign")
     stranger.new("pr_review2", "/bin/sh")
@@ -43,21 +32,21 @@ def test_seen_adopted_and_let_go(demo: Demo, visit: Callable[..., Visit], strang
     row = page.get_by_role("row").filter(has_text="my-project")
     expect(row).to_contain_text("not GAIA's")
     expect(page.get_by_role("row").filter(has_text="pr_review2")).to_contain_text("claude should run here")
-    shoot(page, "others", pictures)
-    shoot(opened.go("/admin/"), "others-home", pictures)
+    look_everywhere(page, "others")
+    look_everywhere(opened.go("/admin/"), "others-home")
     expect(page.locator(".legend")).to_contain_text("2 not GAIA's")
 
     page = opened.go(f"{SESSIONS}?origin=foreign")
     page.get_by_role("link", name="my-project").click()
     expect(page.locator("[data-screen]")).to_contain_text("somebody is at work here")
     expect(page.get_by_role("textbox", name="Text to type into my-project")).to_have_count(0)
-    shoot(page, "other", pictures)
+    look_everywhere(page, "other")
     page.get_by_role("button", name="Adopt…").click()
     page.get_by_role("button", name="Adopt it").click()
     page.get_by_role("textbox", name="Text to type into my-project").fill("hello there")
     page.keyboard.press("Enter")
     expect(page.locator("[data-screen]")).to_contain_text("hello there\nhello there")
-    shoot(page, "adopted", pictures)
+    look_everywhere(page, "adopted")
     page.get_by_role("button", name="Let go…").click()
     page.get_by_role("button", name="Let it go").click()
     expect(page.get_by_role("button", name="Adopt…")).to_be_visible()

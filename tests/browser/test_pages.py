@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, StorageState
 
-from tests.browser.conftest import SIZES, Visit
+from tests.browser.conftest import Demo, Visit, new_context, new_visit
+from tests.browser.looking import EVERY, SOME, look_everywhere, look_like, serious, take_picture
 
 PAGES = {
     "home": "/admin/",
@@ -66,49 +63,41 @@ PAGES = {
 }
 
 # the pages people look at most are looked at in every size and theme, the others in one of each
-EVERY = [(size, theme) for size in ("wide", "phone") for theme in ("light", "dark")]
-SOME = [("wide", "light"), ("phone", "dark")]
 MOST_SEEN = {"home", "environments", "environment", "sessions", "session"}
 
 
+@pytest.fixture(scope="module")
+def tab(browser: Browser, demo: Demo, signed_in: StorageState) -> Iterator[Visit]:
+    """One page that goes from place to place, as people do: what it has loaded and compiled it keeps."""
+    with new_context(browser, signed_in) as context:
+        yield new_visit(context, demo)
+
+
 @pytest.mark.parametrize("name", PAGES)
-def test_page(name: str, visit: Callable[..., Visit], pictures: Path) -> None:
-    """No error, no CSP violation, no foreign request (`visit`), no sideways scroll, nothing serious for axe."""
-    page = visit().go(PAGES[name])
-    for size, theme in EVERY if name in MOST_SEEN else SOME:
-        look_like(page, size, theme)
-        page.wait_for_timeout(150)  # what is read once a second has been read once
-        if os.environ.get("GAIA_SCREENSHOTS"):
-            page.screenshot(path=pictures / f"{name}-{size}-{theme}.png", full_page=True)
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{size} scrolls sideways"
-        assert serious(page) == [], f"{size} {theme}"
+def test_page(name: str, tab: Visit) -> None:
+    """No error, no CSP violation, no foreign request, no sideways scroll, nothing serious for axe."""
+    page = tab.go(PAGES[name])
+    page.wait_for_timeout(150)  # what is read once a second has been read once
+    look_everywhere(page, name, EVERY if name in MOST_SEEN else SOME)
+    complaints, tab.complaints = tab.complaints, []
+    assert complaints == []
 
 
-def test_sign_in_page(visit: Callable[..., Visit], pictures: Path) -> None:
+def test_sign_in_page(visit: Callable[..., Visit]) -> None:
     opened = visit("phone")
     opened.page.context.clear_cookies()
     page = opened.go("/admin/login/")
     for theme in ("light", "dark"):
         look_like(page, "phone", theme)
-        page.screenshot(path=pictures / f"sign-in-phone-{theme}.png")
+        take_picture(page, f"sign-in-phone-{theme}", whole=False)
         assert serious(page) == []
 
 
-def look_like(page: Page, size: str, theme: Any) -> None:
-    """The same page in another window, for somebody who likes another theme."""
-    width, height = SIZES[size]
-    page.set_viewport_size({"width": width, "height": height})
-    page.emulate_media(color_scheme=theme)
-
-
-def serious(page: Page) -> list[str]:
-    """What axe-core finds serious or critical, with the elements."""
-    if not page.evaluate("'axe' in window"):
-        page.evaluate(Axe().axe_script)
-    found = page.evaluate("axe.run({resultTypes: ['violations']}).then(r => r.violations)")
-    return [
-        f"{each['id']}: {node['html'][:160]} {node['any'][0]['message'] if node['any'] else ''}"
-        for each in found
-        if each["impact"] in {"serious", "critical"}
-        for node in each["nodes"]
-    ]
+def test_what_is_serious_is_found(visit: Callable[..., Visit]) -> None:
+    """Or the tests above would say nothing."""
+    page = visit().page
+    page.set_content(
+        "<html lang=en><title>Bad</title><p style='color: #ccc; background: #fff'>Pale</p><input><img src='data:,'>"
+    )
+    assert {each.partition(":")[0] for each in serious(page)} == {"color-contrast", "label", "image-alt"}
+    assert {each.partition(":")[0] for each in serious(page, colours_only=True)} == {"color-contrast"}

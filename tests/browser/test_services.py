@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Demo, Visit
-from tests.browser.test_pages import EVERY, look_like, serious
+from tests.browser.looking import look_everywhere, look_like
 
 LIST = "/admin/services/service/"
 SERVICES = "/api/orchestration/services/"
@@ -103,7 +103,7 @@ def test_the_log_follows(visit: Callable[..., Visit], demo: Demo, service: str, 
     expect(lines).to_have_count(4)
 
 
-def test_charts_are_read_by_keys_and_in_words(visit: Callable[..., Visit], demo: Demo, pictures: Path) -> None:
+def test_charts_are_read_by_keys_and_in_words(visit: Callable[..., Visit], demo: Demo) -> None:
     """With figures of the test's own, so that nothing has to be waited for."""
     opened = visit()
     opened.page.route("**/metrics/?span=*", answer)
@@ -112,7 +112,6 @@ def test_charts_are_read_by_keys_and_in_words(visit: Callable[..., Visit], demo:
     expect(cpu.locator("canvas")).to_be_visible()
     drawn = "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(each => each)"
     assert cpu.locator("canvas").evaluate(drawn)
-    light = cpu.locator("canvas").evaluate("canvas => canvas.toDataURL()")
     cpu.focus()
     cpu.press("End")
     read = page.locator("[data-chart=cpu] .chart-read")
@@ -126,12 +125,10 @@ def test_charts_are_read_by_keys_and_in_words(visit: Callable[..., Visit], demo:
         page.get_by_role("button", name="7 d").click()
     expect(page.get_by_role("button", name="7 d")).to_have_attribute("aria-pressed", "true")
     page.get_by_role("button", name="1 h").click()
-    for size, theme in EVERY:
-        look_like(page, size, theme)
-        page.wait_for_timeout(200)
-        page.screenshot(path=pictures / f"service-charts-{size}-{theme}.png", full_page=True)
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{size} scrolls sideways"
-        assert serious(page) == [], f"{size} {theme}"
+    look_everywhere(page, "service-charts")
+    page.evaluate("new Promise((seen) => requestAnimationFrame(() => requestAnimationFrame(seen)))")  # wide again
+    light = cpu.locator("canvas").evaluate("canvas => canvas.toDataURL()")
+    look_like(page, "wide", "dark")
     dark = cpu.locator("canvas").evaluate("canvas => canvas.toDataURL()")
     assert dark != light, "the theme was followed"
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Callable
-from pathlib import Path
 
 import httpx
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Demo, Visit
-from tests.browser.test_pages import look_like, serious
+from tests.browser.looking import look_everywhere
 
 
-def test_https_and_another_port(demo: Demo, visit: Callable[..., Visit], pictures: Path) -> None:
+def test_https_and_another_port(demo: Demo, visit: Callable[..., Visit]) -> None:
     [environment] = [each for each in demo.api("/api/environments/") if each["directory"] == "demo-dev4"]
     stage = next(each for each in environment["stages"] if each["name"] == "staging")
     page = visit().go(f"/admin/environments/stage/{stage['id']}/change/")
@@ -28,12 +27,7 @@ def test_https_and_another_port(demo: Demo, visit: Callable[..., Visit], picture
         address = page.get_by_role("link", name=f"https://localhost:{stage['port']}").get_attribute("href") or ""
         assert httpx.get(f"{address}/health", verify=trusted).status_code == 200
         expect(page.get_by_role("region", name="Probes")).to_contain_text("HTTP 200 OK")
-        for size, theme in (("wide", "light"), ("phone", "dark")):
-            look_like(page, size, theme)
-            page.wait_for_timeout(300)  # the sidebar slides away
-            page.screenshot(path=pictures / f"stage-https-{size}-{theme}.png", full_page=True)
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-            assert serious(page) == []
+        look_everywhere(page, "stage-https")
 
         page.get_by_role("spinbutton", name="Port").fill("80")
         page.evaluate("document.querySelector('#id_to').form.noValidate = true")

@@ -12,15 +12,28 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Demo, Visit
+from tests.browser.looking import take_picture
 
 SESSIONS = "/admin/gaia_sessions/session/"
 ENVIRONMENTS = "/admin/environments/environment/"
 
 
-@pytest.fixture(autouse=True)
-def _whole_fleet(demo: Demo) -> None:
-    """Each test finds every session running."""
+@pytest.fixture(scope="module")
+def fleet(demo: Demo) -> set[str]:
+    """The names of the fleet's sessions."""
     demo.gaia("session", "start")
+    return running_sessions(demo)
+
+
+@pytest.fixture(autouse=True)
+def _whole_fleet(demo: Demo, fleet: set[str]) -> None:
+    """Each test finds every session running."""
+    if not fleet <= running_sessions(demo):
+        demo.gaia("session", "start")
+
+
+def running_sessions(demo: Demo) -> set[str]:
+    return {each["name"] for each in demo.api("/api/orchestration/sessions/") if each["state"] == "running"}
 
 
 def environment_id(demo: Demo, directory: str) -> int:
@@ -142,21 +155,21 @@ def test_a_group_is_stopped_and_started(demo: Demo, visit: Callable[..., Visit])
 
 
 def test_environments_are_set_up_by_plan_and_removed_with_their_work_salvaged(
-    demo: Demo, visit: Callable[..., Visit], pictures: Path
+    demo: Demo, visit: Callable[..., Visit]
 ) -> None:
     page = visit().go(f"{ENVIRONMENTS}setup/")
     page.get_by_label("Count").fill("6")
     page.get_by_role("button", name="Show the plan").click()
     expect(page.locator("tbody tr")).to_have_count(6)
     expect(page.locator("tbody tr").nth(5)).to_contain_text("made")
-    page.screenshot(path=pictures / "plan-wide-light.png")
+    take_picture(page, "plan-wide-light", whole=False)
     page.get_by_role("button", name="Change it").click()
     expect(page.get_by_label("Count")).to_have_value("6")
     page.get_by_role("button", name="Show the plan").click()
     page.get_by_role("button", name="Set up 6 environments").click()
     expect(page.locator("#part-progress .state")).to_have_text("done")
     expect(page.locator("#part-result")).to_contain_text("dev6")
-    page.screenshot(path=pictures / "operation-done-wide-light.png", full_page=True)
+    take_picture(page, "operation-done-wide-light")
 
     checkout = Path(demo.api("/api/environments/demo-dev6/")["path"])
     (checkout / "not-committed.txt").write_text("still here")
@@ -215,13 +228,13 @@ def test_a_new_session_in_an_environment(demo: Demo, visit: Callable[..., Visit]
     expect(page.locator("#part-ended")).to_contain_text("over")
 
 
-def test_a_session_whose_program_ended_needs_somebody(demo: Demo, visit: Callable[..., Visit], pictures: Path) -> None:
+def test_a_session_whose_program_ended_needs_somebody(demo: Demo, visit: Callable[..., Visit]) -> None:
     home = visit().go("/admin/")
     demo.api("/api/orchestration/sessions/edu_worker1/send-keys/", text="exit 3")
     item = home.locator("#part-needs a")
     expect(item).to_have_text("1 session ended")
     expect(home.locator("#part-badge-sessions .badge")).to_contain_text("1")
-    home.screenshot(path=pictures / "home-needs-wide-light.png")
+    take_picture(home, "home-needs-wide-light", whole=False)
     item.click()
     expect(home.locator("tbody tr")).to_have_count(1)
     home.get_by_role("link", name="edu_worker1").click()
