@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from processes.drivers.table import table
 from sessions.drivers.tmux_errors import TmuxError
 
 _STEP = 0.02
@@ -39,6 +40,7 @@ def is_server(pid: int, socket_name: str, tmpdir: str) -> bool:
         words = process.cmdline()
         return (
             process.name().startswith("tmux")
+            and not process.name().startswith("tmux: client")
             and process.uids().real == os.getuid()
             and any(pair == ("-L", socket_name) for pair in itertools.pairwise(words))
             and (process.environ().get("TMUX_TMPDIR") or "/tmp") == tmpdir  # noqa: S108
@@ -49,10 +51,11 @@ def is_server(pid: int, socket_name: str, tmpdir: str) -> bool:
 
 def find_servers(socket_name: str, tmpdir: str) -> list[int]:
     """The living servers for this socket name, found among the processes; for when a socket was deleted."""
+    named, processes = os.fsencode(f"-L\0{socket_name}\0"), table()
     return [
-        int(process.pid)
-        for process in psutil.process_iter(["name"])
-        if (process.info["name"] or "").startswith("tmux: server") and is_server(process.pid, socket_name, tmpdir)
+        pid
+        for pid in processes.pids()  # every process of the machine: only those that may be one are looked at closely
+        if named in processes.command_line(pid) and is_server(pid, socket_name, tmpdir)
     ]
 
 
