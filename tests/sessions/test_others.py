@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from common.errors import Conflict
 from events.models import Event
-from sessions import others, reconcile
+from sessions import others
 from sessions.actions import control, start
-from sessions.actions.seen import UNANSWERED
 from sessions.configured import fleet
 from sessions.models import Session
 from sessions.others import Lookout
@@ -26,10 +21,7 @@ from sessions.overview import groups_overview, missing_overview
 from sessions.states import Origin, Runs, SessionState
 from tests.sessions.by_hand import Tmux, install
 from tests.sessions.drivers.waiting import until
-from tests.sessions.strangers import Stranger
-
-Make = Callable[..., Stranger]
-PATIENCE = 20.0  # seconds: the machine may be busy
+from tests.sessions.seen import PATIENCE, Make, listens, looked, ours_after_a_look, rows
 
 FLEET = {
     "dev3_worker": ("dev_workers", "ollama"),
@@ -54,20 +46,6 @@ FLEET = {
 @pytest.fixture(autouse=True)
 def _acting(db: None, acting: str) -> None:
     pass
-
-
-def rows() -> dict[str, Session]:
-    return {row.name: row for row in Session.objects.live()}
-
-
-def ours_after_a_look() -> bool:
-    reconcile.look()
-    return True
-
-
-def looked(lookout: Lookout | None = None) -> dict[str, Session]:
-    (lookout or Lookout(patience=PATIENCE)).look()
-    return rows()
 
 
 def test_they_are_seen_in_their_groups_and_left_as_they_are(stranger: Make) -> None:
@@ -148,71 +126,13 @@ def test_a_server_that_is_started_again_has_other_sessions(stranger: Make) -> No
     server = stranger("default", "one")
     [before] = looked().values()
     server("kill-server")
-    until(lambda: not server.socket.exists() or not _listens(server.socket))
+    until(lambda: not server.socket.exists() or not listens(server.socket))
     server.new("one")
     [after] = looked().values()
     assert (after.tmux_session, after.tmux_pane) == (before.tmux_session, before.tmux_pane), "it counts anew"
     assert after.pk != before.pk
     before.refresh_from_db()
     assert (before.state, before.problem) == (SessionState.GONE, "its tmux server has ended")
-
-
-def _listens(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as client:
-        return client.connect_ex(str(path)) == 0
-
-
-def test_a_dead_socket_stays_dead(stranger: Make) -> None:
-    server = stranger("default", "one")
-    looked()
-    os.kill(server.pid, signal.SIGKILL)
-    until(lambda: not _listens(server.socket))
-    entries = set(server.socket.parent.iterdir())
-    assert server.socket in entries
-    until(lambda: looked() == {})  # its socket is closed a moment before its process is gone
-    assert set(server.socket.parent.iterdir()) == entries
-    assert not _listens(server.socket)
-    assert Session.objects.get().state == SessionState.GONE
-
-
-def test_a_server_whose_socket_was_deleted_is_not_taken_for_ended(stranger: Make) -> None:
-    server = stranger("default", "one")
-    pid = server.pid
-    looked()
-    server.socket.unlink()
-    [row] = looked().values()
-    assert (row.state, row.problem) == (
-        SessionState.RUNNING,
-        "Its tmux server does not answer; this is how it was before.",
-    )
-    assert not server.socket.exists(), "nobody made it again"
-    os.kill(pid, signal.SIGUSR1)
-    until(server.socket.exists)
-    [row] = looked().values()
-    assert row.problem == ""
-
-
-def test_a_server_that_hangs_keeps_nobody_waiting_and_concludes_nothing(stranger: Make) -> None:
-    hung, well = stranger("hung", "one"), stranger("well", "two")
-    clock = [0.0]
-    lookout = Lookout(clock=lambda: clock[0])
-
-    def later() -> dict[str, Session]:
-        clock[0] += 60.0
-        return looked(lookout)
-
-    until(lambda: set(later()) == {"one", "two"})
-    hung_pid = hung.pid
-    os.kill(hung_pid, signal.SIGSTOP)
-    well("kill-session", "-t", "=two")
-    until(lambda: "two" not in later())
-    assert (rows()["one"].state, rows()["one"].problem) == (SessionState.RUNNING, UNANSWERED)
-    os.kill(hung_pid, signal.SIGCONT)
-    well.new("three")
-    found = looked(lookout)
-    assert "three" in found
-    assert found["one"].problem == UNANSWERED, "it is left alone for a while"
-    until(lambda: later()["one"].problem == "")
 
 
 @pytest.mark.parametrize(
@@ -249,62 +169,6 @@ def test_two_of_one_name_on_two_servers(stranger: Make) -> None:
     until(lambda: "first" in control.capture(control.find("work", socket="default")))
     whole = next(row.socket for row in Session.objects.live() if row.socket.endswith("other"))
     until(lambda: "second" in control.capture(control.find("work", socket=whole)))
-
-
-def test_gaias_own_sockets_are_not_among_them(stranger: Make, tmux: Tmux) -> None:
-    start.create("mine")
-    stranger("gaia", "of-the-default-home")
-    stranger("gaia-0123456789", "of-another-home")
-    stranger("gaia-notes", "somebody")
-    found = looked()
-    assert set(found) == {"mine", "somebody"}
-
-
-def test_its_own_server_is_not_even_when_it_is_named(
-    stranger: Make, tmux: Tmux, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    start.create("mine")
-    monkeypatch.setitem(settings.GAIA.values, "sessions.sockets", str(tmux.server.socket_path))
-    assert {name: row.origin for name, row in looked().items()} == {"mine": Origin.GAIA}
-
-
-def test_sockets_that_are_named_are_looked_at_too(
-    stranger: Make, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    server = stranger("default", "one")
-    monkeypatch.setitem(settings.GAIA.values, "sessions.socket_dirs", "/nowhere")
-    assert looked() == {}
-    monkeypatch.setitem(settings.GAIA.values, "sessions.sockets", f"/nowhere/else:{server.socket}")
-    assert set(looked()) == {"one"}
-
-
-def test_a_server_with_two_paths_is_one(stranger: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    server = stranger("default", "one")
-    link = server.socket.parent / "link"
-    link.symlink_to(server.socket.parent)
-    monkeypatch.setitem(settings.GAIA.values, "sessions.sockets", str(link / "default"))
-    looked()
-    assert Session.objects.count() == 1
-
-
-def test_what_is_no_tmux_server_is_passed_over(stranger: Make) -> None:
-    server = stranger("default", "one")
-    directory = server.socket.parent
-    (directory / "file").write_text("no socket")
-    (directory / "directory").mkdir()
-    stranger("no\ntext", "two")
-    stranger(os.fsdecode(b"no\xfftext"), "three")
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(directory / "deaf"))
-        listening.listen()
-        assert set(looked(Lookout(patience=2.0))) == {"one"}
-
-
-def test_a_directory_may_be_a_link(stranger: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    link = tmp_path / "tmux-0"
-    link.symlink_to(stranger("default", "one").socket.parent)
-    monkeypatch.setitem(settings.GAIA.values, "sessions.socket_dirs", f"/nowhere:{link}")
-    assert set(looked()) == {"one"}
 
 
 def test_what_is_typed_by_nobody(stranger: Make, tmux: Tmux) -> None:
