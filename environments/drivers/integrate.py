@@ -133,10 +133,11 @@ def _bring_in(look: Look, theirs: str, keep: Keep, author: Author, rebase: bool,
     if not found.head:
         raise Conflict(f"{found.branch} has no commit yet", meaning="Nothing was done.", fix="Make one first: commit.")
     target, theirs = commit_of(repository, theirs), theirs.removeprefix(_REMOTES)
-    if repository.run("merge-base", "--is-ancestor", target, "HEAD", check=False).ok:
+    base = repository.text("merge-base", found.head, target, check=False)
+    if base == target:
         return look.nothing(f"{found.branch} has all of {theirs}")
-    forward = repository.run("merge-base", "--is-ancestor", "HEAD", target, check=False).ok
-    _refuse_overwriting(look, target, rebase, verb)
+    forward = base == found.head
+    _refuse_overwriting(look, target, base, rebase, verb)
     snapshot = keep(f"before {verb}") if found.dirty or (rebase and not forward) else ""
     env = {**identity(repository, author), "GIT_EDITOR": "true"}
     tried = _autostash(look, ("rebase", "-q", target), env) if rebase else _merge(look, theirs, target, env)
@@ -147,12 +148,12 @@ def _bring_in(look: Look, theirs: str, keep: Keep, author: Author, rebase: bool,
     return look.done(f"{found.branch} {how} {theirs}: {new}", snapshot=snapshot)
 
 
-def _refuse_overwriting(look: Look, target: str, rebase: bool, verb: str) -> None:
+def _refuse_overwriting(look: Look, target: str, base: str, rebase: bool, verb: str) -> None:
     repository = look.repository
     if rebase:
         names = written_by_checkout(repository, target) | written_by_replay(repository, target)
     else:
-        names = written_by_merge(repository, target)
+        names = written_by_merge(repository, target, base)
     if look.found.staged:  # putting changes aside brings back what was removed from the index
         names |= written_by_checkout(repository, "HEAD")
     refuse_overwriting(repository, names, by=verb)

@@ -43,9 +43,8 @@ def written_by_checkout(repository: Repository, commit: str) -> set[str]:
     return _names(repository, "diff-index", "--cached", "-R", "--diff-filter=AT", commit)
 
 
-def written_by_merge(repository: Repository, commit: str) -> set[str]:
-    """What a commit changed since the branches parted, and the index has not."""
-    base = repository.text("merge-base", "HEAD", commit, check=False)
+def written_by_merge(repository: Repository, commit: str, base: str) -> set[str]:
+    """What a commit changed since the branches parted at `base`, and the index has not."""
     if not base:
         return written_by_checkout(repository, commit)
     changed = _names(repository, "diff-tree", "-r", "--diff-filter=AMT", base, commit)
