@@ -136,11 +136,14 @@ class Daemon:
                 await asyncio.sleep(min(_LONGEST_PAUSE_S, each.every * 2.0 ** min(failures, 10)))
                 continue
             pause = min(_LONGEST_SPACING_S, _SPACING * (time.monotonic() - began))
-            await asyncio.sleep(pause)  # while others commit all the time, looking takes a fifth of it
             due = each.due_in()
-            left = each.every - pause if due is None else min(each.every - pause, due)
+            left = each.every if due is None else min(each.every, due)
+            if not each.on_change:
+                await asyncio.sleep(max(pause, left))
+                continue
+            await asyncio.sleep(pause)  # while others commit all the time, looking takes a fifth of it
             with suppress(TimeoutError):
-                await asyncio.wait_for(wake.wait(), max(0.0, left))
+                await asyncio.wait_for(wake.wait(), max(0.0, left - pause))
 
     async def _work(
         self, pool: ThreadPoolExecutor, work: Callable[[], object], *, quiet: bool = False, name: str = "the daemon"

@@ -115,9 +115,8 @@ class ProcessReconciler:
 
     def tick(self) -> None:
         """Look at every live row once. A row that cannot be dealt with does not keep the others from their turn."""
-        rows = list(self.rows())
-        left_by_predecessor = [] if self._adopted else [process for process in rows if process.pid is not None]
-        due = [row for row in rows if row.pk not in self._busy and self._clock() >= self._put_off_until(row)]
+        due = self._due()
+        left_by_predecessor = [] if self._adopted else [process for process in due if process.pid is not None]
         unwanted = [row for row in due if row.stop_requested_at is not None and row.pid is not None]
         gone = [row for row in due if row not in unwanted and self._is_gone(row)]
         self._ends |= {row.pk: self._end_of(row) for row in gone}
@@ -134,6 +133,17 @@ class ProcessReconciler:
             operations.fail_interrupted()
         for process in self._keeper.tick(self._known_over()) if self._keeper is not None else ():
             self._try(process, self._start)
+
+    def _due(self) -> list[Process]:
+        """The live rows that something may have to be done about. Of the many that just run few columns are read."""
+        due = [
+            pk
+            for pk, pid, stop in self.rows().values_list("pk", "pid", "stop_requested_at")
+            if (pid is None or stop is not None or pk not in self._watched)
+            and pk not in self._busy
+            and self._clock() >= self._put_off.get(pk, (0.0, 0.0))[1]
+        ]
+        return list(self.rows().filter(pk__in=due)) if due else []
 
     def due_in(self) -> float | None:
         """Seconds until the keeper wants to look again; None when it only waits to be told."""
@@ -159,9 +169,6 @@ class ProcessReconciler:
         self._together(found, self._harvest)
         for process_id in set(free) - {process.pk for process in found}:
             self._forget(process_id)
-
-    def _put_off_until(self, process: Process) -> float:
-        return self._put_off.get(process.pk, (0.0, 0.0))[1]
 
     def _together(self, processes: Sequence[Process], deal: Callable[..., None]) -> None:
         """Deal with several at once; one by one if that fails, so that none keeps the others from it."""
