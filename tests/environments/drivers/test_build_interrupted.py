@@ -13,6 +13,7 @@ import pytest
 
 from common.errors import Conflict, GaiaError
 from environments.drivers.build import Built
+from tests import warm
 from tests.environments.drivers.builds import check_whole, leftovers, set_up
 from tests.environments.drivers.repositories import (
     commit,
@@ -62,13 +63,11 @@ build_all(source_of(repository), root / "hub.git", targets_in(root, 3))
 )
 def test_killed_and_run_again(repository: Path, tmp_path: Path, function: str, call: int) -> None:
     root = tmp_path / "root"
-    killed = subprocess.run(
-        [sys.executable, "-c", _KILLED_AT, repository, root, function, str(call)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
-        capture_output=True,
-        timeout=60,
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    program = tmp_path / "killed_at.py"
+    program.write_text(_KILLED_AT)
+    words = [program, repository, root, function, str(call)]
+    killed = warm.run(words, cwd=tmp_path, environ=os.environ, timeout=60)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     built = set_up(repository, root, 3)
     assert [each.error for each in built] == [None] * 3
     check_whole(root, 3)
