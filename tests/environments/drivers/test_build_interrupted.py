@@ -65,7 +65,7 @@ def test_killed_and_run_again(repository: Path, tmp_path: Path, function: str, c
     root = tmp_path / "root"
     program = tmp_path / "killed_at.py"
     program.write_text(_KILLED_AT)
-    words = [program, repository, root, function, str(call)]
+    words: list[str | Path] = [program, repository, root, function, str(call)]
     killed = warm.run(words, cwd=tmp_path, environ=os.environ, timeout=60)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     built = set_up(repository, root, 3)
