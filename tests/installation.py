@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ import psutil
 from common.home import gaia_home
 from tests import warm
 from tests.live import ROOT
+from tests.waiting import until as until  # here, too, for who runs an installation
 
 _WEB = "gaia_site.asgi:application"
 SECONDS = 90  # that a command may take on a busy machine
@@ -175,12 +176,3 @@ def installation(place: Path, **environ: str) -> Iterator[Gaia]:
     finally:
         one.end()
         kill_marked(set(Process.objects.values_list("token", flat=True)))
-
-
-def until(question: Callable[[], Any], seconds: float = SECONDS) -> Any:
-    """Ask again until the answer is true, and return it."""
-    deadline = time.monotonic() + seconds
-    while not (answer := question()):
-        assert time.monotonic() < deadline, f"it did not become true within {seconds:g} s"
-        time.sleep(0.05)
-    return answer

@@ -22,8 +22,8 @@ from services.actions.running import start_all
 from services.models import Service
 from services.spec import parse_spec
 from services.states import ServiceState
-from tests.installation import until
 from tests.processes.conftest import environment, running
+from tests.waiting import until
 
 _PREAMBLE = """
 exec 8>>"$1.lock"

@@ -17,8 +17,9 @@ from services.models import Service
 from services.states import ServiceState
 from tests.chaos.conftest import ADOPTED_S
 from tests.chaos.fleet import Fleet, kill
-from tests.installation import Gaia, until
+from tests.installation import Gaia
 from tests.processes.conftest import running
+from tests.waiting import until
 
 SERVICES = [f"service{number}" for number in range(20)]
 COMMANDS = {f"command{number}": number for number in range(20)}

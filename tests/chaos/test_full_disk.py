@@ -18,9 +18,10 @@ import pytest
 from django.conf import settings
 
 from tests import warm
-from tests.installation import free_port, until
+from tests.installation import free_port
 from tests.live import ROOT
 from tests.processes.conftest import running
+from tests.waiting import until
 
 PROGRAM = 'echo "$$ $GAIA_ATTEMPT_TOKEN" >>"$1"; exec sleep 1000000'
 

@@ -14,8 +14,9 @@ from services.actions.running import find_service, restart_all, start_all
 from services.models import Service
 from services.spec import parse_spec
 from services.states import SERVICE_DOWN, ServiceState
-from tests.installation import Gaia, until
+from tests.installation import Gaia
 from tests.processes.conftest import running
+from tests.waiting import until
 
 NAMES = ["one", "two", "three", "four", "five"]
 # It is ready while it holds its lock, which it takes when the test lets it. At its start it looks for itself whether

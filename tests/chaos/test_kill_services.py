@@ -36,7 +36,8 @@ from services.states import ServiceState
 from tests.chaos import fleet
 from tests.chaos.conftest import ADOPTED_S, KILLS
 from tests.chaos.fleet import Fleet
-from tests.installation import Gaia, until
+from tests.installation import Gaia
+from tests.waiting import until
 
 NAMES = [f"s{number}" for number in range(12)]
 DECK = {

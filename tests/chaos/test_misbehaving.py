@@ -20,8 +20,9 @@ from services.spec import parse_spec
 from services.states import ServiceState
 from tests.chaos.fleet import Fleet, bears, kill
 from tests.environments.places import free_ports
-from tests.installation import Gaia, until
+from tests.installation import Gaia
 from tests.processes.conftest import running
+from tests.waiting import until
 
 FLOOD_MB = 1024 if int(os.environ.get("GAIA_CHAOS_KILLS") or 0) >= 500 else 64
 LOG_MB = 1

@@ -8,8 +8,6 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -27,22 +25,9 @@ from events.notifications import destinations
 from events.notifications.notifier import Notifier
 from events.states import NotificationState
 from tests.events.receivers import Receiver, dripping, mail_receiver, web_receiver
+from tests.waiting import PATIENCE_S, until
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_S = 20.0
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with web_receiver() as found:
-        yield found
-
-
-def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.02)
 
 
 def problem(url: str, *, timeout: float = 5.0) -> NotDelivered:

@@ -11,8 +11,8 @@ import pytest
 
 from sessions.models import Session
 from tests.gaia_site.command_line import CommandLine
-from tests.installation import until
 from tests.sessions.strangers import Stranger
+from tests.waiting import until
 
 
 @pytest.fixture

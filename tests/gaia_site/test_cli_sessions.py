@@ -12,7 +12,7 @@ from sessions.actions import control
 from sessions.models import Session
 from sessions.states import SessionState
 from tests.gaia_site.command_line import CommandLine
-from tests.installation import until
+from tests.waiting import until
 
 
 @pytest.fixture

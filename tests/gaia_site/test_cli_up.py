@@ -17,7 +17,8 @@ import pytest
 from common.home import gaia_home
 from processes.models import Operation
 from tests.gaia_site.command_line import CommandLine
-from tests.installation import Gaia, until
+from tests.installation import Gaia
+from tests.waiting import until
 
 
 @pytest.fixture

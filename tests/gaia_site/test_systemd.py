@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from gaia_site.systemd import Announcer
-from tests.installation import SECONDS, Gaia, until
+from tests.installation import SECONDS, Gaia
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 UNITS = ROOT / "deploy" / "systemd"

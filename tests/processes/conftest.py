@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from common.home import gaia_home
-from tests import warm
+from tests import waiting, warm
 from tests.live import ROOT
 
 if TYPE_CHECKING:  # Django is not set up yet when this is imported
@@ -25,18 +25,10 @@ if TYPE_CHECKING:  # Django is not set up yet when this is imported
 Until = Callable[[Callable[[], Any]], Any]
 
 
-def wait_until(question: Callable[[], Any]) -> Any:
-    """Ask again until the answer is true, and return it."""
-    deadline = time.monotonic() + 60
-    while not (answer := question()):
-        assert time.monotonic() < deadline, "it did not become true within 60 s"
-        time.sleep(0.01)
-    return answer
-
-
 @pytest.fixture
 def until() -> Until:
-    return wait_until
+    """Ask again until the answer is true."""
+    return waiting.until
 
 
 @pytest.fixture
@@ -124,7 +116,7 @@ class Daemon:
             cwd=ROOT, environ={**os.environ, "GAIA_ROLE": "node", **environ}, log=self.log,
         )  # fmt: skip
         try:
-            wait_until(lambda: self._process.poll() is not None or self._started(seen))
+            waiting.until(lambda: self._process.poll() is not None or self._started(seen))
         finally:
             assert self._process.poll() is None, self.log.read_text()
         return self._process.pid

@@ -7,7 +7,6 @@ import random
 import resource
 import socket
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from processes.actions import processes as actions
 from processes.actions.nodes import daemon_runs
 from processes.models import Node, Process
 from processes.states import ProcessState
+from tests import waiting
 from tests.processes.conftest import Daemon, Until, running
 
 
@@ -121,7 +121,7 @@ def test_killed_and_started_again(daemon: Daemon, request_sh: Any, until: Until,
     asked = request_sh("exit 8", "test/asked-meanwhile")
     pid = Process.objects.get(pk=lives.pk).pid
     daemon.start()
-    until_within(5, lambda: Event.objects.filter(kind="node.adopted").exists())
+    waiting.until(lambda: Event.objects.filter(kind="node.adopted").exists(), seconds=5)
     assert Event.objects.get(kind="node.adopted").data == {"adopted": 1, "ended": 2}
     assert [state(process) for process in (lives, ends, killed)] == ["running", "exited", "exited"]
     assert [process.exit_code for process in (lives, ends, killed)] == [None, 7, 137]
@@ -132,13 +132,6 @@ def test_killed_and_started_again(daemon: Daemon, request_sh: Any, until: Until,
     until(lambda: state(lives) == ProcessState.EXITED)
     assert lives.exit_code == 6
     assert lives.exit_source in {"pidfd", "journal"}
-
-
-def until_within(seconds: float, question: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + seconds
-    while not question():
-        assert time.monotonic() < deadline, f"it did not become true within {seconds} s"
-        time.sleep(0.01)
 
 
 def test_nothing_can_be_written_for_a_while(daemon: Daemon, request_sh: Any, until: Until, tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ from services.actions.running import start
 from services.models import Service
 from services.overview import service_overview, services_overview
 from services.spec import parse_spec
-from tests.processes.conftest import wait_until
 from tests.services.house import House, fresh, kinds, last_event, process_of
 from tests.services.test_spec import DOCUMENT
+from tests.waiting import until
 
 Register = Callable[..., Service]
 SECRET = "swordfish-4711"
@@ -226,7 +226,7 @@ def test_unregistering_stops_it_and_keeps_its_log(registered: Register, house: H
     service = registered("api", script="echo hello; exec sleep 600", port=free_port, start=True)
     house.tick()
     process = process_of(service)
-    wait_until(lambda: Path(process.log).stat().st_size)
+    until(lambda: Path(process.log).stat().st_size)
     unregister(service)
     process.refresh_from_db()
     assert process.ended_at is not None

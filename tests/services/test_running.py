@@ -15,8 +15,8 @@ from services.actions import running
 from services.actions.running import find_service, restart, restart_all, start, start_all, stop, stop_all
 from services.models import Service
 from tests.processes.conftest import running as is_running
-from tests.processes.conftest import wait_until
 from tests.services.house import House, fresh, kinds, last_event, process_of
+from tests.waiting import until
 
 Register = Callable[..., Service]
 DOWN = ["stopped", "held", "backoff", "crash_loop", "failed", "completed"]
@@ -141,7 +141,7 @@ def test_a_stop_that_takes_long_is_cut_short(registered: Register, house: House,
     service = registered(script="trap '' TERM; touch up; while :; do sleep 0.05; done", stop_grace="10m", start=True)
     house.tick()
     process = process_of(service)
-    wait_until(lambda: (tmp_path / "up").exists())
+    until(lambda: (tmp_path / "up").exists())
     stop(service)
     Process.objects.filter(pk=process.pk).update(state="stopping")  # the daemon has begun, and waits
 

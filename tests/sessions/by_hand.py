@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sessions.drivers.tmux import TmuxServer
-from tests.sessions.drivers.waiting import until
+from tests.waiting import until
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from tests.sessions.drivers.waiting import until
+from tests.waiting import until
 
 PLAIN = {"PATH": os.environ["PATH"], "HOME": "/", "LANG": "C.UTF-8", "TERM": "xterm", "SHELL": "/bin/sh"}
 

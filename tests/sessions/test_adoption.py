@@ -20,8 +20,8 @@ from sessions.models import Session
 from sessions.server import home_mark
 from sessions.states import Origin, SessionState
 from tests.sessions.by_hand import Tmux, install
-from tests.sessions.drivers.waiting import until
 from tests.sessions.strangers import Stranger
+from tests.waiting import until
 
 Make = Callable[..., Stranger]
 

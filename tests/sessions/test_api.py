@@ -15,7 +15,7 @@ from sessions import reconcile
 from sessions.models import Session
 from tests.endpoints import client_of, problem
 from tests.sessions.by_hand import Tmux, install
-from tests.sessions.drivers.waiting import until
+from tests.waiting import until
 
 URL = "/api/orchestration/sessions/"
 

@@ -17,7 +17,7 @@ from sessions.actions import control, start
 from sessions.models import Session
 from sessions.states import SessionState
 from tests.sessions.by_hand import Tmux, install
-from tests.sessions.drivers.waiting import until
+from tests.waiting import until
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from sessions.models import Session
 from sessions.server import end_server
 from sessions.states import SessionState
 from tests.sessions.by_hand import Tmux, install
-from tests.sessions.drivers.waiting import until
+from tests.waiting import until
 
 STUBBORN = 'trap "" HUP TERM; touch "$GAIA_SESSION.ready"; while :; do sleep 1; done'
 

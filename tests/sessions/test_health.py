@@ -15,7 +15,7 @@ from sessions.actions import control, start
 from sessions.health import check_sessions
 from sessions.models import Session
 from tests.sessions.by_hand import Tmux, install
-from tests.sessions.drivers.waiting import until
+from tests.waiting import until
 
 
 def findings(environment: Environment) -> list[Finding]:

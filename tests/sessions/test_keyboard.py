@@ -25,7 +25,7 @@ from sessions.states import SendOutcome
 from tests.conftest import Operator
 from tests.live import ROOT, Web
 from tests.sessions.by_hand import Tmux, install
-from tests.sessions.drivers.waiting import until
+from tests.waiting import until
 
 # Keeps every byte that is typed: in lines of the terminal's own, more than 4,095 characters would be cut.
 RECORD = "stty raw -echo; touch ready; exec cat > typed"

@@ -29,7 +29,7 @@ from sessions.server import tmux_server
 from sessions.states import SESSION_TERMINAL, SESSION_TRANSITIONS, Runs, SessionState
 from tests.live import ROOT
 from tests.sessions.by_hand import Tmux, install
-from tests.sessions.drivers.waiting import until
+from tests.waiting import until
 
 
 def state_of(name: str) -> str:

@@ -20,8 +20,8 @@ from sessions.others import Lookout
 from sessions.overview import groups_overview, missing_overview
 from sessions.states import Origin, Runs, SessionState
 from tests.sessions.by_hand import Tmux, install
-from tests.sessions.drivers.waiting import until
 from tests.sessions.seen import PATIENCE, Make, listens, looked, ours_after_a_look, rows
+from tests.waiting import until
 
 FLEET = {
     "dev3_worker": ("dev_workers", "ollama"),

@@ -16,8 +16,8 @@ from sessions.actions import control
 from sessions.models import Session
 from sessions.states import Origin
 from tests.endpoints import client_of, problem
-from tests.sessions.drivers.waiting import until
 from tests.sessions.strangers import Stranger
+from tests.waiting import until
 
 Make = Callable[..., Stranger]
 URL = "/api/orchestration/sessions/"

@@ -16,8 +16,8 @@ from sessions.models import Session
 from sessions.others import Lookout
 from sessions.states import Origin, SessionState
 from tests.sessions.by_hand import Tmux
-from tests.sessions.drivers.waiting import until
 from tests.sessions.seen import Make, listens, looked, rows
+from tests.waiting import until
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ from sessions.server import tmux_server
 from tests.endpoints import client_of
 from tests.gaia_site.command_line import CommandLine
 from tests.sessions.by_hand import Tmux, stands_in
-from tests.sessions.drivers.waiting import until
+from tests.waiting import until
 
 BUILD = Path(__file__).resolve().parents[2] / "build" / "clis"
 VERSION = "0.61.0"  # of @google/gemini-cli: the one that installs in seconds, without scripts of its own

@@ -23,7 +23,7 @@ from sessions.overview import sessions_overview
 from sessions.server import changing, tmux_server
 from sessions.states import Runs, SessionState
 from tests.sessions.by_hand import Tmux, install, stands_in
-from tests.sessions.drivers.waiting import until
+from tests.waiting import until
 
 MANAGE = Path(settings.BASE_DIR, "manage.py")
 

@@ -16,6 +16,7 @@ import pytest
 
 from processes.drivers import journal
 from processes.drivers.spawn import Spawned, Spec, spawn
+from tests import waiting
 
 Until = Callable[[Callable[[], Any]], Any]
 
@@ -23,15 +24,7 @@ Until = Callable[[Callable[[], Any]], Any]
 @pytest.fixture
 def until() -> Until:
     """Ask again until the answer is true, and return it."""
-
-    def wait(question: Callable[[], Any]) -> Any:
-        deadline = time.monotonic() + 30
-        while not (answer := question()):
-            assert time.monotonic() < deadline, "it did not become true within 30 s"
-            time.sleep(0.005)
-        return answer
-
-    return wait
+    return waiting.until
 
 
 class Place:

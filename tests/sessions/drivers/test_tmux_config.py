@@ -14,7 +14,7 @@ from sessions.drivers import tmux_config
 from sessions.drivers.tmux import NewSession, TmuxServer, check_tmux, scrubbed_environment, write_config
 from sessions.drivers.tmux_config import config_text, install_command, parse_version
 from tests.sessions.drivers.conftest import ServerMaker, Start
-from tests.sessions.drivers.waiting import pane_of
+from tests.sessions.drivers.panes import pane_of
 
 
 def fake_tmux(directory: Path, answer: str) -> str:

@@ -14,7 +14,8 @@ import pytest
 from sessions.drivers.tmux import EXISTS, Created, CreateFailed, NewSession, PaneDead, TmuxServer
 from sessions.drivers.tmux_create import refusal
 from tests.sessions.drivers.conftest import ServerMaker, Start
-from tests.sessions.drivers.waiting import pane_of, until
+from tests.sessions.drivers.panes import pane_of
+from tests.waiting import until
 
 CAT = ("/bin/cat",)
 

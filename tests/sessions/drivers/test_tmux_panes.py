@@ -14,7 +14,8 @@ from common.errors import InvalidInput
 from sessions.drivers.tmux import NotSubmitted, PaneDead, PaneInMode, PaneMissing, TmuxServer
 from sessions.drivers.tmux_keys import KEYS, check_key, clean_text
 from tests.sessions.drivers.conftest import Start
-from tests.sessions.drivers.waiting import pane_of, until
+from tests.sessions.drivers.panes import pane_of
+from tests.waiting import until
 
 # Writes every byte it is given to a file; with 2004h it asks for brackets around pastes, as agents' TUIs do.
 RECORD = 'stty raw -echo; printf "%s" "$2"; touch "$1.ready"; exec cat > "$1"'

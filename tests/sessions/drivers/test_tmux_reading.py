@@ -6,7 +6,8 @@ import pytest
 
 from sessions.drivers.tmux import PaneMissing, TmuxServer
 from tests.sessions.drivers.conftest import Start
-from tests.sessions.drivers.waiting import pane_of, until
+from tests.sessions.drivers.panes import pane_of
+from tests.waiting import until
 
 
 def test_the_screen_is_read(server: TmuxServer, start: Start) -> None:

@@ -23,7 +23,8 @@ from sessions.drivers import tmux, tmux_panes, tmux_process
 from sessions.drivers.tmux import NewSession, NoServer, ServerIdentity, TmuxError, TmuxHung, TmuxServer
 from sessions.drivers.tmux_facts import parse_listing
 from tests.sessions.drivers.conftest import ServerMaker, Start
-from tests.sessions.drivers.waiting import pane_of, until
+from tests.sessions.drivers.panes import pane_of
+from tests.waiting import until
 
 CAT = ("/bin/cat",)
 
