@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -32,6 +31,7 @@ from gaia_site.forgetting import forget_old
 from processes.actions.operations import request_cancel, run_operation
 from processes.models import Operation
 from processes.states import OperationState
+from tests import warm
 from tests.environments.databases import break_it, file_of, fill
 from tests.environments.drivers.writers import TOTAL, make_database, sums, writing
 from tests.environments.places import ROOT, Place, until
@@ -145,7 +145,7 @@ def test_one_at_a_time_for_each_database(place: Place, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(("after", "state"), [("copy_database", BackupState.FAILED), ("sync", BackupState.VERIFIED)])
-def test_what_a_killed_one_left_is_cleared_away(place: Place, after: str, state: str) -> None:
+def test_what_a_killed_one_left_is_cleared_away(place: Place, tmp_path: Path, after: str, state: str) -> None:
     """Killed before it was whole, it failed; killed after, before that was written down, it is there."""
     place.ready(1)
     stage = place.stage(1, "qa")
@@ -165,8 +165,9 @@ else:
 with acting_as("user:tester"):
     backups.take_backup(Stage.objects.select_related("environment__project").get(pk={stage.pk}))
 """
-    killed = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, timeout=60, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    (tmp_path / "killed.py").write_text(script)
+    killed = warm.run([tmp_path / "killed.py"], cwd=ROOT, environ=os.environ, timeout=60)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert Backup.objects.get().state == BackupState.TAKING
     assert list(directory().iterdir())
 

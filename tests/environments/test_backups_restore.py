@@ -25,6 +25,7 @@ from events.models import Event
 from processes.actions.operations import run_operation
 from processes.models import Process
 from processes.states import OperationState
+from tests import warm
 from tests.environments.databases import break_it, customers, file_of, fill
 from tests.environments.places import ROOT, Place, processes_of
 from tests.environments.stages import answer_of
@@ -261,7 +262,7 @@ def test_as_an_operation(stage: Stage) -> None:
     ("function", "customers_then"),
     [("unpack", 3), ("take_sqlite", 3), ("put_in_place", 3), ("_replace_whole", 3), ("sync_directory", 2)],
 )
-def test_killed_in_the_middle(stage: Stage, function: str, customers_then: int) -> None:
+def test_killed_in_the_middle(stage: Stage, tmp_path: Path, function: str, customers_then: int) -> None:
     """The old or the new one is there, whole; asked for again, it is done."""
     backup = backups.take_backup(stage)
     fill(stage, "Edsger")
@@ -281,8 +282,9 @@ sys.setprofile(watch)
 with acting_as("user:tester"):
     restores.restore({backup.name!r})
 """
-    killed = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, timeout=60, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    (tmp_path / "killed.py").write_text(script)
+    killed = warm.run([tmp_path / "killed.py"], cwd=ROOT, environ=os.environ, timeout=60)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
 
     assert len(customers(stage)) == customers_then
     with closing(sqlite3.connect(file_of(stage))) as database:
