@@ -156,9 +156,9 @@ class EndpointSuite:
             problem(endpoint.call(reader), 404)
 
     @for_endpoints_that("has_body")
-    @pytest.mark.parametrize("body", ["{", "[]", "7", '"text"', "null"])
-    def test_a_body_that_is_none(self, writer: APIClient, endpoint: Endpoint, body: str) -> None:
-        problem(endpoint.call(writer, data=body, content_type="application/json"), 400)
+    def test_a_body_that_is_none(self, writer: APIClient, endpoint: Endpoint) -> None:
+        for body in ("{", "[]", "7", '"text"', "null"):
+            problem(endpoint.call(writer, data=body, content_type="application/json"), 400)
 
     @for_endpoints_that("has_body")
     def test_a_body_in_another_language(self, writer: APIClient, endpoint: Endpoint) -> None:
