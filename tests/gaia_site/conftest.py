@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.gaia_site.command_line import CommandLine
-from tests.installation import Gaia, installation
+from tests.installation import Gaia, free_port, installation
 
 if TYPE_CHECKING:
     from tests.environments.places import Place
@@ -34,6 +34,16 @@ def cli(gaia: Gaia, tmp_path: Path) -> Iterator[CommandLine]:
     line.end()
     if stamp.exists():
         _STAMP[:] = [stamp.read_text()]
+
+
+@pytest.fixture
+def own_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The setting is a port that nobody has: who looks at ports would else tell of whoever has 8080 on this machine."""
+    from django.conf import settings
+
+    port = free_port()
+    monkeypatch.setitem(settings.GAIA.values, "server.port", port)
+    monkeypatch.setenv("GAIA_SERVER_PORT", str(port))  # the same for other processes
 
 
 @pytest.fixture

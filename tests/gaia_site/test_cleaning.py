@@ -149,6 +149,7 @@ def test_locks_of_operations_that_are_over(shop: Place) -> None:
     assert (stale.exists(), other.exists()) == (False, True)
 
 
+@pytest.mark.usefixtures("own_port")
 def test_the_doctor_finds_it_and_a_clean_start_clears_it(gaia: Gaia, acting: str) -> None:
     """What is left behind, and the printed fix: `gaia up --clean --detach`."""
     operation = request_operation("environments.sync", "Sync", subject="project/shop", params={}, detached=True)

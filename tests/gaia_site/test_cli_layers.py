@@ -98,6 +98,7 @@ def test_setting_one_and_drift(cli: CommandLine, shop: Place) -> None:
 # -- gaia doctor
 
 
+@pytest.mark.usefixtures("own_port")
 def test_the_doctor_says_what_is_wrong_and_how_to_mend_it(cli: CommandLine, shop: Place) -> None:
     said = cli("doctor")
     assert said.code == 0, said
@@ -111,6 +112,7 @@ def test_the_doctor_says_what_is_wrong_and_how_to_mend_it(cli: CommandLine, shop
     assert cli("doctor", "--verify", "--ports").mistake(2)
 
 
+@pytest.mark.usefixtures("own_port")
 def test_it_works_when_little_else_does(bare: CommandLine, tmp_path: Path) -> None:
     home = tmp_path / "fresh" / "home"
     assert bare("doctor", "--verify").code == 0, "there is no home yet"
@@ -128,6 +130,7 @@ def test_it_works_when_little_else_does(bare: CommandLine, tmp_path: Path) -> No
     assert damaged["fix"] == "gaia down && gaia backup restore gaia --yes && gaia up --detach"
 
 
+@pytest.mark.usefixtures("own_port")
 def test_ready_for_production(cli: CommandLine) -> None:
     said = cli("doctor", "--production-ready", "--json", GAIA_SERVER_DEBUG="true", GAIA_SERVER_HOST="192.0.2.1")
     keys = {each["key"]: each for each in said.data["findings"]}
@@ -141,6 +144,7 @@ def test_ready_for_production(cli: CommandLine) -> None:
     assert tls["fix"] == "gaia config server.public_url https://gaia.example.org"
 
 
+@pytest.mark.usefixtures("own_port")
 def test_everything_at_once(cli: CommandLine, shop: Place) -> None:
     assert cli("backup", "take", "--all").code == 0
     said = cli("doctor", "--comprehensive", "--json")
@@ -275,6 +279,7 @@ def test_pages_of_layers(pages: Client, shop: Place) -> None:
     assert "demo" in pages.get(f"/admin/environments/environment/{environment.pk}/change/").content.decode()
 
 
+@pytest.mark.usefixtures("own_port")
 def test_the_doctors_page(pages: Client, shop: Place) -> None:
     assert "Nobody has looked yet" in pages.get("/admin/doctor/").content.decode()
     assert pages.get("/admin/doctor/run/usual/").status_code == 405
