@@ -33,10 +33,11 @@ def _told(service: Service, overview: dict[str, Any], periods: dict[str, ProbePe
     check = next((each for each in overview["probes"] if each["kind"] == ProbeKind.MCP), None)
     learned = periods[check["name"]].facts if check is not None and check["name"] in periods else {}
     server = " ".join(part for part in (learned.get("name"), learned.get("version")) if part)
+    runs = service.as_started()
     told = ("name", "title", "state", "desired", "since", "problem", "pid", "restarts", "limits")
     return {name: overview[name] for name in told} | {
-        "transport": transport_of(service.details),
-        "url": url_of(service.details, service.port) or None,
+        "transport": transport_of(runs.details),
+        "url": url_of(runs.details, runs.port) or None,
         "tools": learned.get("tools"),
         "server": server or None,
         "protocol": learned.get("protocol"),
@@ -62,7 +63,8 @@ def _entry(service: Service) -> dict[str, Any]:
         program, *arguments = service.argv
         variables = {name: str(value) for name, value in service.env.items()}
         return {"command": program, "args": arguments, "env": variables}
-    return {"type": HTTP, "url": url_of(service.details, service.port)}
+    runs = service.as_started()  # where it answers, until it is restarted
+    return {"type": HTTP, "url": url_of(runs.details, runs.port)}
 
 
 def without_secrets(servers: Iterable[Service]) -> list[str]:

@@ -58,7 +58,7 @@ def _looks(service: Verbs[Parser]) -> None:
     _name(logs)
     logs.add_argument("-f", "--follow", action="store_true", help="go on until Ctrl-C")
     lines = number("a number of lines", 1, 10_000)
-    logs.add_argument("--lines", type=lines, default=100, metavar="N", help="how many of the last (default 100)")
+    logs.add_argument("-n", "--lines", type=lines, default=100, metavar="N", help="how many of the last (default 100)")
     _name(add_verb(service, "health", "service:health", "a service's probes, now and before; exit code 1: not ready"))
     metrics = add_verb(service, "metrics", "service:metrics", "CPU and memory over time")
     _name(metrics)

@@ -151,6 +151,21 @@ def test_definitions_that_cannot_be(fields: dict[str, Any], said: str) -> None:
     assert said in f"{refused.value.what} {refused.value.meaning} {refused.value.fix}"
 
 
+def test_agents_are_led_to_where_it_answers_until_it_is_restarted(acting: str) -> None:
+    def wanted(port: int) -> Any:
+        return parse_spec({"name": "one", "kind": "mcp", "command": "server", "cwd": "/", "port": port})
+
+    service = register(wanted(18003))
+    Service.objects.filter(pk=service.pk).update(state="running", desired="up")
+    changed = redefine(service, wanted(18004))
+    entry = {"type": "http", "url": "http://127.0.0.1:18003/mcp"}
+    assert client_config([changed]) == {"mcpServers": {"one": entry}}
+    assert mcp_status([changed])[0]["url"] == entry["url"]
+    Service.objects.filter(pk=service.pk).update(started_as={})
+    changed.refresh_from_db()
+    assert mcp_status([changed])[0]["url"] == "http://127.0.0.1:18004/mcp"
+
+
 def test_the_check_is_there_without_being_written() -> None:
     probes = parse_spec({"name": "one", "kind": "mcp", "command": "server", "port": 8003}).named_probes
     assert [(each.kind, each.purpose, each.interval) for each in probes] == [
