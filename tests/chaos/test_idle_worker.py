@@ -56,6 +56,7 @@ def test_jobs_run_again(gaia: Gaia, tmp_path: Path) -> None:
 
     until((tmp_path / "finished").exists)
     until(runs)
+    until(Task.objects.exists)  # what became of a job is written down after its end
     told = Event.objects.filter(subject=JOBS, kind="service.liveness_failed")[0]
     assert told.message.startswith("The job queue does not answer any more and is restarted: liveness: a job that was ")
     assert "has not come back, and no other got done" in told.message

@@ -81,6 +81,8 @@ class Chaos:
         panes = ["tmux", "-L", gaia_home().tmux_socket_name, "list-panes", "-a", "-F", "#{session_name} #{pane_pid}"]
         lines = subprocess.run(panes, capture_output=True, text=True, timeout=30, check=True).stdout.splitlines()
         rows = Process.objects.filter(state=ProcessState.RUNNING).exclude(owner__startswith="gaia/")
+        by_the_clock = Operation.objects.exclude(kind="test.wait_for").values_list("pk", flat=True)
+        rows = rows.exclude(owner__in=[f"operation/{pk}" for pk in by_the_clock])  # they come and go
         live = {process.owner: (process.pk, process.pid) for process in rows}
         assert all(running(pid) for _, pid in live.values()), live
         return {"sessions": sorted(lines), "processes": live}

@@ -103,9 +103,16 @@ def listener(port: int) -> socket.socket | None:
 
 
 def test_a_stranger_takes_the_port_of_a_killed_console(gaia: Gaia) -> None:
-    """Said, tried again later and later, and at once when the operator says that it is free."""
     gaia.up()
     until(lambda: settled(gaia))
+    the_daemon_says_who_took_the_port(gaia)
+    gaia.up()
+    until(lambda: settled(gaia))
+    up_names_who_took_the_port_after_it_was_found_free(gaia)
+
+
+def the_daemon_says_who_took_the_port(gaia: Gaia) -> None:
+    """It tries again later and later, and at once when the operator says that it is free."""
     [web] = gaia.webs()
     os.kill(gaia.daemons()[0].pid, signal.SIGSTOP)  # so that the stranger is faster
     os.kill(web.pid, signal.SIGKILL)
@@ -119,8 +126,6 @@ def test_a_stranger_takes_the_port_of_a_killed_console(gaia: Gaia) -> None:
         waits = list(Process.objects.filter(owner=WEB).order_by("id").values_list("created_at", flat=True))
         assert (waits[-1] - waits[-2]).total_seconds() >= 0.5
         assert Process.objects.filter(owner=JOBS).count() == 1
-    gaia.up()
-    until(lambda: settled(gaia))
 
 
 def hang_up(stranger: socket.socket, asked: threading.Event) -> None:
@@ -131,9 +136,7 @@ def hang_up(stranger: socket.socket, asked: threading.Event) -> None:
             asked.set()
 
 
-def test_up_names_who_took_the_port_after_it_was_found_free(gaia: Gaia) -> None:
-    gaia.up()
-    until(lambda: settled(gaia))
+def up_names_who_took_the_port_after_it_was_found_free(gaia: Gaia) -> None:
     [web], [daemon] = gaia.webs(), gaia.daemons()
     os.kill(daemon.pid, signal.SIGSTOP)  # it does not notice that the console has gone: its row says that it runs
     os.kill(web.pid, signal.SIGKILL)
@@ -170,12 +173,12 @@ def test_killed_parts_come_back_and_leave_no_orphans(gaia: Gaia) -> None:
     assert list(of_both.filter(kind="service.died").values_list("subject", flat=True)) == [WEB, JOBS]
     again = of_both.filter(kind="service.start_requested", message__endswith=" is started again")
     assert list(again.values_list("subject", flat=True)) == [WEB, JOBS]
+    a_killed_shim_takes_with_it_what_it_stood_for(gaia)
+    down_without_the_daemon_ends_what_it_left(gaia)
 
 
-def test_a_shim_that_is_killed(gaia: Gaia) -> None:
-    """What it stood for goes with it, and comes again."""
-    gaia.up()
-    until(lambda: settled(gaia))
+def a_killed_shim_takes_with_it_what_it_stood_for(gaia: Gaia) -> None:
+    """And that comes again."""
     [web] = gaia.webs()
     os.kill(web.session, signal.SIGKILL)
     until(Process.objects.filter(owner=WEB, state=ProcessState.LOST).exists)
@@ -183,31 +186,27 @@ def test_a_shim_that_is_killed(gaia: Gaia) -> None:
     assert web.pid not in {one.pid for one in gaia.webs()}
 
 
-def test_a_job_in_hand_is_finished_when_gaia_goes_down(gaia: Gaia, tmp_path: Path) -> None:
-    from django_q.models import OrmQ
+def down_without_the_daemon_ends_what_it_left(gaia: Gaia) -> None:
+    os.kill(gaia.daemons()[0].pid, signal.SIGKILL)
+    gaia("down")
+    assert gaia.processes() == []
+    assert not Process.objects.active().exists()
+
+
+def test_a_service_goes_down_and_comes_back_with_gaia(gaia: Gaia, acting: str, tmp_path: Path) -> None:
+    """And a job in hand is finished before."""
     from django_q.tasks import async_task
 
     gaia.up()
     until(lambda: settled(gaia))
-    async_task("tests.gaia_site.a_job.take_a_while", str(tmp_path))
-    until((tmp_path / "began").exists)
-    gaia("down")
-    assert (tmp_path / "finished").exists()
-    left = [each.func() for each in OrmQ.objects.all()]  # a canary may be among them
-    assert not [name for name in left if "a_job" in name], "it was acknowledged, nobody will do it again"
-    assert gaia.processes() == []
-    jobs = Process.objects.get(owner=JOBS)
-    assert (jobs.state, jobs.exit_code) == (ProcessState.EXITED, 0)
-
-
-def test_a_service_goes_down_and_comes_back_with_gaia(gaia: Gaia, acting: str) -> None:
-    gaia.up()
     service = register(parse_spec({"name": "kept", "command": ["sleep", "600"]}), start=True)
     until(lambda: shown(service.name, state="running", restarts=0))
+    async_task("tests.gaia_site.a_job.take_a_while", str(tmp_path))
+    until((tmp_path / "began").exists)
     assert json.loads(gaia("down", "--json"))["stopped"] == [service.owner, JOBS, WEB]
+    the_job_was_finished(gaia, tmp_path / "finished")
     service.refresh_from_db()
     assert (service.state, service.desired) == (ServiceState.STOPPED, Desired.UP)
-    assert gaia.processes() == []
     gaia.up()
     until(lambda: shown(service.name, state="running", restarts=0))
     service.refresh_from_db()
@@ -217,19 +216,21 @@ def test_a_service_goes_down_and_comes_back_with_gaia(gaia: Gaia, acting: str) -
     assert "● kept running, pid " in line
 
 
+def the_job_was_finished(gaia: Gaia, sign: Path) -> None:
+    from django_q.models import OrmQ
+
+    assert sign.exists()
+    left = [each.func() for each in OrmQ.objects.all()]  # a canary may be among them
+    assert not [name for name in left if "a_job" in name], "it was acknowledged, nobody will do it again"
+    assert gaia.processes() == []
+    jobs = Process.objects.get(owner=JOBS)
+    assert (jobs.state, jobs.exit_code) == (ProcessState.EXITED, 0)
+
+
 def shown(name: str, **facts: Any) -> bool:
     """Whether `gaia status` has a service with these facts."""
     [one] = [each for each in services_in_short(daemon=True) if each["name"] == name]
     return facts.items() <= one.items()
-
-
-def test_down_without_the_daemon_ends_what_it_left(gaia: Gaia) -> None:
-    gaia.up()
-    until(lambda: settled(gaia))
-    os.kill(gaia.daemons()[0].pid, signal.SIGKILL)
-    gaia("down")
-    assert gaia.processes() == []
-    assert not Process.objects.active().exists()
 
 
 def test_sessions_outlive_the_console_that_started_them(gaia: Gaia) -> None:
@@ -279,7 +280,7 @@ def test_down_in_a_home_that_has_lost_its_database(gaia: Gaia, tmp_path: Path, w
     assert gaia("down", "--all", **environ) == "GAIA is down.\n"
 
 
-def test_a_console_that_others_reach_is_warned_of_in_one_line(gaia: Gaia) -> None:
+def a_console_that_others_reach_is_warned_of_in_one_line(gaia: Gaia) -> None:
     process = gaia.begin(*gaia.up_words, GAIA_SERVER_HOST="0.0.0.0")  # noqa: S104  meant
     output, error = process.communicate(timeout=120)
     assert process.returncode == 0, error
@@ -334,11 +335,12 @@ def _another_port(port: int) -> int:
 
 
 def test_the_daemon_that_cannot_begin_says_why(gaia: Gaia) -> None:
+    """And begins when it can."""
     (gaia.home / "run" / "node.lock").mkdir(parents=True)
     said = gaia(*gaia.up_words, code=6)
     assert "node.lock" in said or "the daemon" in said
     (gaia.home / "run" / "node.lock").rmdir()
-    gaia.up()
+    a_console_that_others_reach_is_warned_of_in_one_line(gaia)
 
 
 @pytest.mark.parametrize(
