@@ -38,7 +38,7 @@ def loops(node: Node) -> list[Loop]:
         Loop("registry of services", 5.0, Export().turn),
         Loop("history of probes", 3600.0, forget_old),
         Loop("former secrets", 3600.0, forget_gone),
-        Loop("notifications", 1.0, Notifier().turn),
+        Loop("notifications", 2.0, Notifier().turn, on_change=True),
     ]
     announcer = Announcer(lambda: _is_up(node), lambda: parts.status_line(parts.rows(node)))
     return [*found, Loop("systemd", 10.0, announcer.turn, on_change=True)] if announcer.spoken_to else found
