@@ -113,7 +113,8 @@ def test_by_hand_once_there_are_certificates(secure: Place) -> None:
     assert (early.returncode, "gaia https on shop-dev1 qa" in early.stderr) == (6, True)
     assert by_hand.returncode == 0, by_hand.stderr
     assert f"https://localhost:{stage.port} (pid" in by_hand.stdout
-    assert f"https://localhost:{stage.port}  health 200" in script(stage, "status.sh").stdout
+    answers = f"https://localhost:{stage.port}  health 200"  # the script itself waits no longer than two seconds
+    until(lambda: answers in script(stage, "status.sh").stdout, "that it answers")
     assert not stage.https
     look_at_stages(ensure_node())
     stage = secure.stage(1, "qa")
