@@ -103,7 +103,7 @@ class Place:
                 os.waitpid(pid, 0)
 
     def _is_ours(self, pid: int, marks: set[bytes]) -> bool:
-        with suppress(OSError):
+        with suppress(OSError, psutil.NoSuchProcess):  # it ends meanwhile
             if os.getsid(pid) in self.pids and pid in psutil.pids():
                 return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
             return not marks.isdisjoint(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
