@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 _LOCK = 0x54455354  # "TEST"
+_KEPT_S = 86_400.0  # a template that no migration of ours asks for
 
 # What migrations put into tables, and how far their sequences counted, is kept beside them in the template.
 _KEEP_ROWS = """
@@ -81,8 +83,9 @@ class SqliteFile:
         with (self._cache / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not self._template.exists():
-                for stale in self._cache.glob("*.sqlite3*"):
-                    stale.unlink()
+                for old in self._cache.glob("*.sqlite3*"):
+                    if time.time() - old.stat().st_mtime > _KEPT_S:  # another run may be at work with a newer one
+                        old.unlink()
                 building = self._template.with_suffix(".building")
                 _migrate(str(building))
                 building.rename(self._template)
