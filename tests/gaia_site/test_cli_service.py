@@ -163,9 +163,11 @@ ONE: dict[str, Any] = {
     "problem": "its readiness probe failed", "pid": 7, "port": 8080, "uptime_s": 61.0, "cpu": 12.34,
     "memory": 123 << 20, "restarts": 2, "next_start_at": None, "dependents": ["web"],
     "probes": [
-        {"name": "health", "purpose": "readiness", "kind": "http", "ok": False, "coming_up": False, "answer": "HTTP 500", "took_ms": 3.2,
+        {"name": "health", "purpose": "readiness", "kind": "http", "ok": False, "coming_up": False,
+         "answer": "HTTP 500", "took_ms": 3.2,
          "checked_at": "2026-01-01T00:00:00+00:00"},
-        {"name": "live", "purpose": "liveness", "kind": "tcp", "ok": None, "coming_up": False, "answer": "", "took_ms": None,
+        {"name": "live", "purpose": "liveness", "kind": "tcp", "ok": None, "coming_up": False,
+         "answer": "", "took_ms": None,
          "checked_at": None},
     ],
     "limits": [{"name": "memory_mb", "limit": 128, "used": 123.0, "kept_by": "cgroup", "warning": True}],
