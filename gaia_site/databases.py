@@ -59,6 +59,6 @@ def sqlite_settings(name: str) -> dict[str, Any]:
 
 def fingerprint(database: dict[str, Any]) -> str:
     """A digest by which two processes can tell whether they use the same database; it tells nothing else."""
-    named = ((key, database.get(key)) for key in ("ENGINE", "NAME", "USER", "HOST", "PORT"))
-    where = {key: str(value) for key, value in named if value}  # Django adds empty ones when it first connects
+    # Django adds those that are left out, as empty ones, when it first connects
+    where = {key: str(database.get(key) or "") for key in ("ENGINE", "NAME", "USER", "HOST", "PORT")}
     return hashlib.sha256(json.dumps(where, sort_keys=True).encode()).hexdigest()
