@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from common.patterns import compile_pattern
 from processes.actions.traces import trace
 from processes.models import Process
 from processes.starting import environment_of
 from services.actions.recording import environment
 from services.drivers import probe_exec, probe_http, probe_log, probe_mcp, probes
-from services.drivers.patterns import compile_pattern
 from services.drivers.probes import Result
 from services.mcp import STDIO, transport_of, url_of
 from services.models import Service

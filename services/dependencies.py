@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
 from common.errors import Conflict
+from common.patterns import compile_pattern
 from processes.actions.traces import trace
 from processes.models import Process
 from processes.states import ProcessState
-from services.drivers.patterns import compile_pattern
 from services.drivers.probe_log import MOST_AT_ONCE, LogWatch
 from services.mcp import runs_for_clients_only
 from services.models import Dependency, Service

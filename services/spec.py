@@ -18,8 +18,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from common.durations import parse_duration
 from common.errors import GaiaError
 from common.names import check_name
+from common.patterns import compile_pattern
 from services import spec_forms as forms
-from services.drivers.patterns import compile_pattern
 from services.endpoints import check_endpoint, check_mcp_url
 from services.spec_errors import said
 from services.states import Condition, ProbeKind, ProbePurpose, Restart, ServiceKind

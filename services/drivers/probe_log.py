@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from services.drivers.patterns import LinePattern
+from common.patterns import LinePattern
 from services.drivers.probes import Result, bad, good
 
 _PIECE = 262_144

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from common.errors import InvalidInput
+from common.patterns import compile_pattern
 from processes.actions.logs import trim
 from processes.actions.processes import request_start
 from processes.models import Node
 from services.drivers import probe_log
-from services.drivers.patterns import compile_pattern
 from services.drivers.probe_log import LogWatch
 
 
