@@ -31,14 +31,18 @@ _open = Local(thread_critical=True)
 
 
 @contextmanager
-def atomic() -> Iterator[None]:
-    """A transaction that may emit events. Nests; an inner block that fails takes its events with it."""
+def atomic(*, savepoint: bool = True) -> Iterator[None]:
+    """A transaction that may emit events. Nests; an inner block that fails takes its events with it.
+
+    Args:
+        savepoint: whether an outer block can go on when this one fails; two statements less without.
+    """
     blocks: list[list[Event]] = getattr(_open, "blocks", None) or []
     _open.blocks = blocks
     pending: list[Event] = []
     blocks.append(pending)
     try:
-        with transaction.atomic():
+        with transaction.atomic(savepoint=savepoint):
             yield
             if len(blocks) == 1:
                 _insert(pending)
@@ -121,7 +125,7 @@ def change(
         raise ValueError(f"{row.key}: {', '.join(before)} → {after} is not among its transitions")
     stored = {"pk": row.pk, "state__in": permitted if before is None else before, **(only or {})}
     changes = {"state": after, **(fields or {})}
-    with atomic():
+    with atomic(savepoint=False):  # nobody goes on after a single statement that failed
         changed = type(row)._default_manager.filter(**stored).update(**changes)
         if changed and not silent:
             emit(kind, subject=row.key, message=message, level=level, **data)
