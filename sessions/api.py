@@ -16,9 +16,11 @@ from common.errors import InvalidInput
 from environments.actions.stages import find_environment
 from sessions.actions import adoption, control, start
 from sessions.configured import fleet
+from sessions.detection import SOURCES
+from sessions.explain import explain
 from sessions.models import Session
 from sessions.overview import describe, groups_overview, past_sessions, sessions_overview
-from sessions.states import SESSION_TERMINAL, Origin, Runs, SessionState
+from sessions.states import SESSION_TERMINAL, AgentState, Origin, Runs, SessionState
 
 _ENDED = "ended"
 _FILTERS = ("group", "provider", "state", "origin")
@@ -118,6 +120,23 @@ class SendKeysSerializer(serializers.Serializer[dict[str, Any]]):
 
 class CaptureSerializer(serializers.Serializer[dict[str, Any]]):
     text = serializers.CharField()
+
+
+class ExplainSerializer(serializers.Serializer[dict[str, Any]]):
+    session = serializers.CharField()
+    provider = serializers.CharField()
+    state = serializers.ChoiceField(choices=AgentState.choices)
+    source = serializers.ChoiceField(  # type: ignore[assignment]  # every Field has an attribute of that name
+        choices=SOURCES, help_text="What it rests on"
+    )
+    rule = serializers.CharField(help_text="The rule of the provider's that held, or the fact; empty when none did")
+    version = serializers.IntegerField(allow_null=True, help_text="Of the provider's rules")
+    seen = serializers.CharField(help_text="The line that the rule found")
+    age_s = serializers.FloatField(help_text="For how long its window has been quiet")
+    runs = serializers.ChoiceField(choices=Runs.choices)
+    command = serializers.CharField()
+    title = serializers.CharField()
+    screen = serializers.ListField(child=serializers.CharField(), help_text="The lowest lines")
 
 
 class SessionViewSet(ViewSet):
@@ -247,6 +266,12 @@ class SessionViewSet(ViewSet):
             raise InvalidInput(f"lines must be a whole number, 0 to {control.MAX_LINES}, not {lines[:40]!r}")
         ansi = request.query_params.get("ansi", "").lower() in {"1", "true", "yes"}
         return Response({"text": control.capture(_find(request, pk), lines=int(lines), ansi=ansi)})
+
+    @extend_schema(responses=ExplainSerializer, parameters=[_NAME, _LIFE])
+    @action(detail=True, methods=["get"])
+    def explain(self, request: Request, pk: str) -> Response:
+        """What its agent does, looked at just now, and what that is concluded from."""
+        return Response(explain(_find(request, pk)))
 
 
 def _find(request: Request, name: str) -> Session:

@@ -6,19 +6,23 @@ They are asked for with every request, so what a file said is kept until it chan
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
 from django.conf import settings
 
 from common.errors import InvalidInput
+from sessions.detection import rules_for
 from sessions.drivers.tmux_sockets import default_directories
 from sessions.fleet import Fleet, load_fleet
 from sessions.providers import Provider, load_providers
+from sessions.providers.screen import ScreenRules
 
 _Mark = tuple[tuple[str, int, int], ...]  # name, time of change in nanoseconds, size
 _last_good: dict[Path, Fleet] = {}
 _last_good_providers: dict[Path, dict[str, Provider]] = {}
+_rules: tuple[Mapping[str, Provider], Mapping[str, tuple[ScreenRules, ...]]] = ({}, {})
 
 
 def providers() -> dict[str, Provider]:
@@ -37,6 +41,15 @@ def shown_providers() -> dict[str, Provider]:
         return providers()
     except InvalidInput:
         return _last_good_providers.get(_own_providers()) or load_providers()
+
+
+def screen_rules() -> Mapping[str, tuple[ScreenRules, ...]]:
+    """By provider, how one sees what its agent does; the same object until a file changes."""
+    global _rules
+    known = shown_providers()
+    if _rules[0] is not known:
+        _rules = (known, {name: rules_for(provider, known) for name, provider in known.items()})
+    return _rules[1]
 
 
 def current_fleet() -> Fleet:

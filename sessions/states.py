@@ -39,6 +39,18 @@ class Runs(TextChoices):
     OTHER = "other", "Another program"
 
 
+class AgentState(TextChoices):
+    """What the agent in a session does; `sessions.detection` tells."""
+
+    DETECTING = "detecting", "Detecting"  # it looks idle, and has not for long enough
+    WORKING = "working", "Working"
+    WAITING = "waiting", "Waiting"  # it asks for a permission, or a question
+    IDLE = "idle", "Idle"
+    DIALOG = "dialog", "Dialog"  # first run, trust, login, a choice of models: a person must decide
+    EXITED = "exited", "Exited"  # it has ended; a shell may have its place
+    UNKNOWN = "unknown", "Unknown"
+
+
 class SendOutcome(TextChoices):
     """What became of a text or key that was to be typed."""
 

@@ -104,10 +104,20 @@ def _sessions(verbs: Verbs[Parser]) -> None:
     lines = number("a number of lines", 0, 50_000)
     capture.add_argument("--lines", type=lines, default=0, metavar="N", help="scrollback lines to add")
     capture.add_argument("--ansi", action="store_true", help="keep colours")
+    _explain(session)
     attach = add_verb(verbs, "attach", "session:attach", "attach this terminal to a session")
     completed_by(attach.add_argument("name", metavar="NAME", help="which; Ctrl-b d detaches"), SESSION)
     tmux = add_verb(verbs, "tmux", "session:tmux", "tmux on GAIA's own socket", json=False)
     tmux.add_argument("words", nargs=argparse.REMAINDER, metavar="ARGS", help="as for tmux, such as ls")
+
+
+def _explain(session: Verbs[Parser]) -> None:
+    explain = add_verb(session, "explain", "explain:explain", "what a session's agent does, and how one sees that")
+    completed_by(explain.add_argument("name", nargs="?", default="", metavar="NAME", help="which"), SESSION)
+    _socket(explain)
+    explain.add_argument("--screen", metavar="FILE", help="a saved screen instead; - reads standard input")
+    explain.add_argument("--provider", default="", help="with --screen: whose agent it shows")
+    explain.add_argument("--title", default="", help="with --screen: its pane's title")
 
 
 def _socket(parser: argparse.ArgumentParser) -> None:

@@ -113,7 +113,7 @@ def adopt(arguments: Namespace) -> int:
     from sessions.actions import adoption
     from sessions.overview import describe
 
-    found = adoption.find_foreign(arguments.name, socket=_socket(arguments))
+    found = adoption.find_foreign(arguments.name, socket=socket_given(arguments))
     session = adoption.adopt(
         found,
         name=arguments.name_here,
@@ -138,13 +138,13 @@ def release(arguments: Namespace) -> int:
     from sessions.actions import adoption, control
     from sessions.overview import describe
 
-    session = adoption.release(control.find(arguments.name, socket=_socket(arguments)))
+    session = adoption.release(control.find(arguments.name, socket=socket_given(arguments)))
     told = f"Session {session.name} is let go: GAIA only looks at it."
     print(json.dumps(describe(session)) if arguments.json else told)
     return 0
 
 
-def _socket(arguments: Namespace) -> str:
+def socket_given(arguments: Namespace) -> str:
     """As it was typed: a name of a server, or a path, from where one stands."""
     given: str = os.path.expanduser(arguments.socket)
     return os.path.normpath(called_from() / given) if "/" in given else given
@@ -196,7 +196,7 @@ def capture(arguments: Namespace) -> int:
     from sessions.actions import control
 
     text = control.capture(
-        control.find(arguments.name, socket=_socket(arguments)), lines=arguments.lines, ansi=arguments.ansi
+        control.find(arguments.name, socket=socket_given(arguments)), lines=arguments.lines, ansi=arguments.ansi
     )
     print(json.dumps({"text": text}) if arguments.json else text)
     return 0

@@ -1,4 +1,5 @@
-"""Providers: whose agent runs in a session, how it is started for a person to talk to, and how to tell from a name.
+"""Providers: whose agent runs in a session, how it is started for a person to talk to, how to tell it from a name, and
+what it does from its screen.
 
 They are data, one YAML file each, beside this module; files in a directory of the operator's add to them or replace
 them.
@@ -15,10 +16,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from common.errors import InvalidInput
 from common.names import check_name
+from sessions.providers.screen import Data, ScreenRules
 from sessions.yaml_data import read_yaml, validate
 
 SHIPPED = Path(__file__).parent
@@ -65,11 +67,7 @@ Variable = Annotated[str, AfterValidator(_variable)]
 Pattern = Annotated[str, AfterValidator(_pattern)]
 
 
-class _Data(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Candidate(_Data):
+class Candidate(Data):
     """One way to start the provider's agent.
 
     `argv` follows the program. `env` is set; `pass_env` names variables handed on from GAIA's own environment.
@@ -82,7 +80,7 @@ class Candidate(_Data):
     note: str = ""
 
 
-class Provider(_Data):
+class Provider(Data):
     """A provider as its file describes it."""
 
     version: Literal[1]
@@ -92,6 +90,7 @@ class Provider(_Data):
     install: str = ""  # what the operator would type
     enter_delay_ms: int = Field(default=0, ge=0, le=10_000)  # between a text and the Enter that submits it
     name_patterns: tuple[Pattern, ...] = Field(default=(), strict=False)  # whole names of sessions GAIA did not start
+    screen: ScreenRules | None = None  # how one sees what its agent does
 
     @property
     def programs(self) -> tuple[str, ...]:
