@@ -32,7 +32,8 @@ from processes.drivers import cgroup
 from processes.drivers.liveness import Identity
 from processes.drivers.watch import Exit, ExitWatcher
 from processes.models import Node
-from processes.reconcile import FORESEEN, Keeper, ProcessReconciler
+from processes.reconcile import ProcessReconciler
+from processes.upkeep import FORESEEN, Keeper
 
 logger = logging.getLogger(__name__)
 

@@ -12,9 +12,8 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from django.db import DatabaseError, InterfaceError, OperationalError
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -33,11 +32,9 @@ from processes.drivers.stops import Stops
 from processes.models import Node, Operation, Process
 from processes.starting import spec_of
 from processes.states import PROCESS_ACTIVE, ExitSource, ProcessState
+from processes.upkeep import FORESEEN, NO_DATABASE, Keeper, follow_on, keep_apart, tell_stumble
 
 logger = logging.getLogger(__name__)
-
-# The disk is full, the database does not answer, …: one line says it. Anything else is a defect, and has a traceback.
-FORESEEN = (GaiaError, OSError, DatabaseError, InterfaceError)
 
 Aside = Callable[[Callable[[], Any], Callable[[Any], None]], None]
 Write = Callable[[], Any]
@@ -46,31 +43,7 @@ _UNCLEAR_S = 2.0  # a shim shows its token once it has been executed, some micro
 _OPERATIONS_EVERY_S = 2.0
 _LONGEST_DELAY_S = 60.0
 _NEXT_LOOK_S = 0.5
-_NO_DATABASE = (OperationalError, InterfaceError)  # what it does not take from a keeper, it would not take from us
 _UNKNOWN_END = (None, ExitSource.UNKNOWN)
-
-
-class Keeper(Protocol):
-    """Keeps some processes up: asked here, in the reconciler's thread, so that a crash is answered at once.
-
-    `over`: ids of processes that are known to have ended, or are being ended, whatever their rows say yet.
-    """
-
-    def before_end(self, process: Process, over: Collection[int]) -> Callable[[], Process | None] | None:
-        """A process is about to be written down as ended; the time to look at the world.
-
-        Returns: what is called in the transaction that says how it ended, and gives back a start that is to be carried
-        out at once; None when the process is none of its.
-        """
-
-    def started(self, process: Process) -> None:
-        """A process runs; called in the transaction that says so."""
-
-    def tick(self, over: Collection[int]) -> Sequence[Process]:
-        """Look at everything. Returns: starts that are to be carried out at once."""
-
-    def due_in(self) -> float | None:
-        """Seconds until the next look is due; None when nothing waits for its time."""
 
 
 class ProcessReconciler:
@@ -348,7 +321,7 @@ class ProcessReconciler:
             for _, write in ends:  # all of them first: what follows from one may depend on another
                 write()
             for follow in following:
-                _keep(partial(_follow_on, follow, starts))
+                keep_apart(partial(follow_on, follow, starts))
         for process, _ in ends:
             self._over(process)
         for start in starts:  # its row is a moment old and this thread's: nobody can have carried it out
@@ -357,10 +330,10 @@ class ProcessReconciler:
     def _before_end(self, process: Process, over: Collection[int]) -> Callable[[], Process | None] | None:
         try:
             return self._keeper.before_end(process, over) if self._keeper is not None else None
-        except _NO_DATABASE:
+        except NO_DATABASE:
             raise
         except Exception as error:
-            _tell_stumble(error)
+            tell_stumble(error)
             return None
 
     def _kept(self, write: Callable[[], Any], keep: Callable[[], Any]) -> Any:
@@ -369,7 +342,7 @@ class ProcessReconciler:
             return write()
         with log.atomic():
             result = write()
-            _keep(keep)
+            keep_apart(keep)
         return result
 
     def _over(self, process: Process) -> None:
@@ -398,35 +371,6 @@ class ProcessReconciler:
         remove_old_journals()
         if cgroup.in_use():
             cgroup.sweep(list(self.rows().values_list("token", flat=True)))
-
-
-def _keep(keep: Callable[[], Any]) -> None:
-    """Have the keeper write; when it stumbles, what is written besides stays."""
-    try:
-        with log.atomic():
-            keep()
-    except _NO_DATABASE:
-        raise
-    except Exception as error:
-        _tell_stumble(error)
-
-
-def _follow_on(follow: Callable[[], Process | None] | None, starts: list[Process]) -> None:
-    start = follow() if follow is not None else None
-    if start is not None:
-        starts.append(start)
-
-
-def _tell_stumble(error: Exception) -> None:
-    """What the keeper has not done in time, its tick does."""
-    defect = not isinstance(error, FORESEEN)
-    logger.log(
-        logging.ERROR if defect else logging.INFO,
-        "%s: %s",
-        type(error).__name__,
-        error,
-        exc_info=error if defect else None,
-    )
 
 
 def remove_old_journals() -> None:

@@ -22,8 +22,8 @@ from events.models import Level
 from processes.actions.harvest import rebooted
 from processes.actions.processes import request_stop
 from processes.models import Node, Process
-from processes.reconcile import FORESEEN
 from processes.states import Origin, ProcessState, StopCause
+from processes.upkeep import FORESEEN
 from services import backoff, ends
 from services.actions.deaths import Death, look_back
 from services.actions.recording import begin, hold, move, note_problem
@@ -85,7 +85,7 @@ class Supervisor:
         """A process is about to be written down as ended.
 
         Args:
-            over: as in `processes.reconcile.Keeper`.
+            over: as in `processes.upkeep.Keeper`.
 
         Returns: what is to be called in the same transaction, when the row says how it ended; that returns the next
         start, which is to be carried out at once. None when the process is no service's.
@@ -126,7 +126,7 @@ class Supervisor:
         """Look at every service once. Returns: starts that are to be carried out.
 
         Args:
-            over: as in `processes.reconcile.Keeper`.
+            over: as in `processes.upkeep.Keeper`.
         """
         now = self._now()
         glances = Glance.all_of(self._node)
