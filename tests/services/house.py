@@ -6,15 +6,18 @@ import os
 import signal
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from events.models import Event
 from processes.drivers.liveness import Identity
+from processes.drivers.table import table
 from processes.models import Node, Process
 from processes.reconcile import ProcessReconciler
 from services.models import Service
 from services.supervisor import Supervisor
 from services.verdict import UNKNOWN, Health
+from tests.waiting import until
 
 
 class House:
@@ -70,7 +73,10 @@ class House:
     def end(self, service: Service, number: int = signal.SIGKILL) -> Process:
         """Kill what runs of a service, and tell the reconciler, as the daemon's watcher does."""
         process = process_of(service)
-        os.killpg(self.watched[process.pk].pid, number)
+        group = self.watched[process.pk].pid
+        os.killpg(group, number)
+        if number == signal.SIGKILL:  # else what dies a moment later would have been left running
+            until(partial(all_gone, group, but=group))
         return self.reap(process)
 
     def reap(self, process: Process) -> Process:
@@ -79,6 +85,12 @@ class House:
         self.reconciler.ended(process.pk, os.waitstatus_to_exitcode(status))
         process.refresh_from_db()
         return process
+
+
+def all_gone(group: int, *, but: int | None = None) -> bool:
+    """Whether nobody of a process group is alive, or nobody `but` one."""
+    rows = [table().row(pid) for pid in table().pids()]
+    return not any(row and row.group == group and not row.dead and row.pid != but for row in rows)
 
 
 def process_of(service: Service) -> Process:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from services.dependencies import Gates, check_acyclic, in_start_order
 from services.models import Service
 from services.spec import parse_spec
 from services.verdict import Health
-from tests.services.house import House, fresh, kinds, process_of
+from tests.services.house import House, all_gone, fresh, kinds, process_of
+from tests.waiting import until
 
 Register = Callable[..., Service]
 PROBES = [{"type": "tcp", "endpoint": "1", "purpose": "readiness"}]
@@ -283,6 +285,7 @@ def test_when_both_die_at_the_same_time_one_waits_for_the_other(first: str, hous
     for process in processes:
         os.killpg(house.watched[process.pk].pid, signal.SIGKILL)
         os.waitpid(house.watched[process.pk].pid, 0)
+        until(partial(all_gone, house.watched[process.pk].pid))
     ends = [(process.pk, -9, "wait") for process in processes]
     house.reconciler.some_ended(ends if first == "db" else ends[::-1])
 
@@ -313,6 +316,7 @@ def test_whose_end_cannot_be_written_yet_keeps_the_gate_closed(
     os.killpg(shims[1], signal.SIGKILL)
     for shim in shims:
         os.waitpid(shim, 0)
+    until(partial(all_gone, shims[1]))  # or it would be ended aside, too
     house.aside = []
     ends = [(process.pk, -9, "wait") for process in processes]
     for told in [ends[::-1]] if together else [[end] for end in ends]:
