@@ -62,20 +62,21 @@ class Screen:
         near = range(index - 1, max(-1, index - 1 - shape.gap), -1)
         return next((at for at in near if _has(self.lines[at], shape.fence)), None)
 
-    def place(self, where: str, count: int) -> list[str]:
+    def place(self, rule: ScreenRule) -> list[str]:
         """The lines a rule looks at, empty ones left out."""
+        lines = self._around(rule.where, rule.lines)
+        if rule.start is not None:
+            begins = (at for at in range(len(lines) - 1, -1, -1) if _has(lines[at], rule.start))
+            lines = lines[next(begins, 0) :]
+        return lines
+
+    def _around(self, where: str, count: int) -> list[str]:
         if where == "bottom":
             return _filled(self.lines)[-count:]
         if self.composer is None:
             return []
         first, below = self.composer
-        if where == "below":
-            return _filled(self.lines[below:])[:count]
-        above = self.lines[:first]
-        if where == "turn" and self._composer is not None:
-            prompts = [at for at, line in enumerate(above) if _has(line, self._composer.prompt)]
-            above = above[prompts[-1] + 1 :] if prompts else above
-        return _filled(above)[-count:]
+        return _filled(self.lines[below:])[:count] if where == "below" else _filled(self.lines[:first])[-count:]
 
     @property
     def still_part(self) -> tuple[str, ...]:
@@ -115,7 +116,7 @@ def _holds(rule: ScreenRule, screen: Screen, title: str) -> str | None:
     if seen is None:
         return None
     if rule.pattern or rule.unless:
-        lines = [title] if rule.where == "title" else screen.place(rule.where, rule.lines)
+        lines = [title] if rule.where == "title" else screen.place(rule)
         if rule.wrapped:
             lines = [*lines, *map(_joined, lines, lines[1:])]
         if any(_first(lines, each) is not None for each in rule.unless):

@@ -174,7 +174,17 @@ def load_providers(extra_dir: Path | None = None) -> dict[str, Provider]:
     found = dict(_shipped())
     if extra_dir is not None and extra_dir.is_dir():
         found |= {provider.name: provider for provider in map(_load, sorted(extra_dir.glob("*.yaml")))}
+    _check_likes(found, extra_dir)
     return {name: found[name] for name in sorted(found, key=_rank)}
+
+
+def _check_likes(found: Mapping[str, Provider], extra_dir: Path | None) -> None:
+    for provider in found.values():
+        like = provider.screen.like if provider.screen is not None else ""
+        if like and like not in found:
+            own = (extra_dir or SHIPPED) / f"{provider.name}.yaml"
+            source = read_yaml(own if own.exists() else SHIPPED / own.name)
+            raise source.error(("screen", "like"), f"there is no provider {like}", f"Providers: {', '.join(found)}.")
 
 
 @lru_cache(maxsize=1)

@@ -14,8 +14,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from common.errors import InvalidInput
 from common.patterns import LinePattern, compile_pattern
 
-State = Literal["working", "waiting", "idle", "dialog", "exited"]
-Where = Literal["title", "bottom", "above", "turn", "below"]
+State = Literal["working", "waiting", "idle", "dialog", "exited", "unknown"]
+Where = Literal["title", "bottom", "above", "below"]
 
 
 class Data(BaseModel):
@@ -66,14 +66,15 @@ class ScreenRule(Data):
     there is a composer or none, as `composer` says; leaves a question open that is not asked.
 
     `where`: the title; `bottom`, the last `lines` lines that are not empty; `above`, as many above the composer;
-    `turn`, those of them since the last prompt that was sent; `below`, what is below the composer. With `wrapped` a
-    pattern may also stretch over two lines.
+    `below`, as many below it; with `from` only from the lowest of them on that has it, if one does. With `wrapped` a
+    pattern may also stretch over two lines. `unknown` as the state keeps later rules from guessing.
     """
 
     name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=40)
     state: State
     where: Where = "bottom"
     lines: int = Field(default=20, ge=1, le=200)
+    start: LineText | None = Field(default=None, alias="from")
     pattern: LineTexts = ()
     unless: LineTexts = Field(default=(), alias="not")
     last: LineText | None = None
@@ -111,4 +112,4 @@ class ScreenRules(Data):
         return self
 
 
-_AROUND = ("above", "turn", "below")
+_AROUND = ("above", "below")
