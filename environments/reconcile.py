@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ logger = logging.getLogger(__name__)
 MISSING = "its checkout is missing"
 _GIT_EVERY_S = 5.0
 _GIT_SHARE = 20  # looking may take a twentieth of the time: a hundred large checkouts are looked at less often
+_journals: dict[tuple[str, str], Path] = {}
 _journals_seen: dict[str, tuple[int, int, int]] = {}
 _stops_seen: dict[str, int] = {}
 _next_git_look = 0.0
@@ -58,10 +58,16 @@ def look_at_stages(node: Node) -> None:
             logger.exception("the journal of %s", stage.owner)
 
 
-@functools.lru_cache(maxsize=4096)
 def _journal(path: str, stage: str) -> Path:
-    """Where it lies never changes, and this is asked for every stage every second."""
-    return stage_paths(Path(path), stage).journal
+    """Where it lies; asked for every stage every second, and another place than the usual one is not remembered: it is
+    one while a link leads out of the checkout.
+    """
+    if known := _journals.get((path, stage)):
+        return known
+    found = stage_paths(Path(path), stage).journal
+    if found.parent == Path(path, ".gaia", "stages"):
+        _journals[path, stage] = found
+    return found
 
 
 def look_at_git() -> None:

@@ -209,9 +209,11 @@ def test_the_project_of_the_environment_one_stands_in(place: Place) -> None:
 
 
 def test_root_and_base_port_are_kept(place: Place, tmp_path: Path) -> None:
+    stands = tmp_path / "stands"
+    stands.mkdir()
     said = place.gaia(
         "env", "setup", "--source", place.source, "--count", 1, "--root", "../else where: here", "--base-port",
-        place.base_port + 3, "--json",
+        place.base_port + 3, "--json", cwd=stands,
     )  # fmt: skip
 
     assert said.code == 0, said.err

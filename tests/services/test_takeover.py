@@ -18,6 +18,7 @@ from services.verdict import Health
 from tests.processes.conftest import Until, running
 from tests.processes.turns import spawn_unnoticed
 from tests.services.house import House, fresh, kinds, process_of
+from tests.waiting import until
 
 pytestmark = pytest.mark.usefixtures("leave_nothing")
 Register = Callable[..., Service]
@@ -45,7 +46,9 @@ def test_before_the_start_was_carried_out(node: Node, registered: Register) -> N
 def test_between_the_start_and_writing_it_down(node: Node, registered: Register) -> None:
     service = start(registered())
     spawned = spawn_unnoticed(process_of(service))
-    settle(House(node))
+    house = House(node)
+    until(lambda: (house.tick(), process_of(service).pid)[1])  # a shim shows whose it is a moment after the fork
+    settle(house)
     assert fresh(service).state == "running"
     assert process_of(service).pid == spawned.pid
     assert process_of(service).attempt == 1
