@@ -1,4 +1,4 @@
-"""A Python program as Python starts one. As a script, `python tests/program.py -m MODULE …`, it measures what it runs."""
+"""A Python program as Python starts one. As a script (`python tests/program.py -m MODULE …`) it measures it."""
 
 from __future__ import annotations
 
