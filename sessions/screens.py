@@ -118,7 +118,7 @@ def _holds(rule: ScreenRule, screen: Screen, title: str) -> str | None:
     if rule.pattern or rule.unless:
         lines = [title] if rule.where == "title" else screen.place(rule)
         if rule.wrapped:
-            lines = [*lines, *map(_joined, lines, lines[1:])]
+            lines = [*lines, *map(_joined, lines, lines[1:]), *map(str.__add__, lines, lines[1:])]
         if any(_first(lines, each) is not None for each in rule.unless):
             return None
         found = [_first(lines, each) for each in rule.pattern]

@@ -89,6 +89,12 @@ def linked(text: str) -> str:
     return "\n".join(f"\x1b]8;;http://x/\x1b\\{line}\x1b]8;;\x1b\\" for line in text.split("\n"))
 
 
+def reflowed(text: str, columns: int) -> str:
+    """As tmux wraps what is there when a window becomes narrow, until the agent draws again."""
+    lines = [line.rstrip() for line in text.split("\n")]
+    return "\n".join(line[at : at + columns] for line in lines for at in range(0, max(len(line), 1), columns))
+
+
 def states(change: Callable[[Shown, str], str]) -> dict[str, str]:
     """What the captures are read as when they are changed."""
     return {one.name: verdict(one, change(one, (HERE / f"{one.name}.txt").read_text())).state for one in TABLE}
@@ -100,6 +106,28 @@ STATES = {one.name: one.state for one in TABLE}
 @pytest.mark.parametrize("disfigured", [crlf, blanks, coloured, linked])
 def test_disfigured_captures(disfigured: Callable[[str], str]) -> None:
     assert states(lambda one, text: disfigured(text)) == STATES
+
+
+# A dialog that is laid over a screen, or stands in columns, is in pieces then.
+IN_PIECES = {
+    "opencode-120x40-palette",
+    "opencode-120x40-help",
+    "codex-120x40-resume",
+    "claude-100x30-transcript-working",
+}
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80])
+def test_captures_in_a_window_that_became_narrow(columns: int) -> None:
+    read = states(lambda one, text: reflowed(text, columns) if one.name not in IN_PIECES else text)
+    assert {name: state for name, state in read.items() if "ansi" not in name} == {
+        name: state for name, state in STATES.items() if "ansi" not in name
+    }
+
+
+def test_captures_without_their_titles() -> None:
+    read = {one.name: verdict(one, (HERE / f"{one.name}.txt").read_text(), title="").state for one in TABLE}
+    assert read == STATES | {"claude-100x30-transcript-working": "unknown"}
 
 
 @pytest.mark.parametrize("times", [1, 40])
@@ -299,7 +327,7 @@ def test_mistakes_in_what_rules_stand_on(tmp_path: Path, screen: str, what: str)
 
 def test_an_operators_rules_take_a_shipped_ones_place(tmp_path: Path) -> None:
     text = (SHIPPED / "claude.yaml").read_text()
-    (tmp_path / "claude.yaml").write_text(text.replace("  version: 1", "  version: 7").replace("esc to inter", "any"))
+    (tmp_path / "claude.yaml").write_text(text.replace("  version: 1", "  version: 7").replace("esc to int", "any"))
     known = load_providers(tmp_path)
     one = next(one for one in TABLE if one.rule == "footer" and one.provider == "claude")
     found = classify(rules_for(known["claude"], known), Look((HERE / f"{one.name}.txt").read_text()))
