@@ -133,7 +133,7 @@ class TmuxClient:
             if completed.stdout and stdin is not None:
                 break  # part of the script ran: running it again would do that part twice
             time.sleep(_PAUSE * attempt)
-        if not completed.ok and _NO_SERVER.search(completed.stderr):
+        if not completed.ok and says_no_server(completed.stderr):
             raise no_server(self.socket_name, others=self._socket is not None)
         return completed
 
@@ -187,6 +187,11 @@ def no_server(socket_name: str, *, others: bool = False) -> NoServer:
         if others
         else "`gaia up` starts the server with the first session.",
     )
+
+
+def says_no_server(text: str) -> bool:
+    """Whether tmux says that nobody listens on the socket."""
+    return _NO_SERVER.search(text) is not None
 
 
 def server_ended(completed: Completed) -> bool:
