@@ -178,7 +178,8 @@ def test_a_half_typed_prompt_decides_nothing(draft: str) -> None:
         ("[user@host shop]$ ", "exited"),
         ("host%", "exited"),
         ("", "unknown"),
-        ("some text of a program", "unknown"),
+        ("some text of a program that has something to say", "unknown"),
+        ("Done with 50% of the $5 that there are", "unknown"),
     ],
 )
 @pytest.mark.parametrize("provider", ["claude", "codex", "gemini", "ollama"])
