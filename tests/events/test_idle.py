@@ -18,7 +18,7 @@ from tests.conftest import Operator
 from tests.events.clients import Frame, frames, said, said_events, socket, stream
 from tests.live import Web
 
-WATCHERS = 200  # of each kind
+WATCHERS = 100  # of each kind
 
 
 def connections_of(web: Web) -> int:
@@ -61,7 +61,7 @@ async def next_event(incoming: AsyncIterator[Frame]) -> str:
     raise AssertionError("the stream ended")
 
 
-def test_four_hundred_idle_watchers_hold_no_connection(start_web: Callable[..., Web], operator: Operator) -> None:
+def test_two_hundred_idle_watchers_hold_no_connection(start_web: Callable[..., Web], operator: Operator) -> None:
     web = start_web()
     connections.close_all()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from common.home import gaia_home
@@ -236,7 +237,8 @@ def test_the_first_tick_asks_no_row_again(
     """Adopting a hundred costs what adopting one costs: the rows, the event, operations, journals in use."""
     live_rows(node, 100)
     try:
-        with django_assert_max_num_queries(8):
+        told = 2 if connection.vendor == "postgresql" else 0  # the lock before an event, and the notice
+        with django_assert_max_num_queries(8 + told):
             turn.tick()
     finally:
         Process.objects.all().update(state=ProcessState.LOST, ended_at=timezone.now())
