@@ -22,6 +22,7 @@ Source = Literal["process", "protocol", "title", "screen", "none"]
 
 SOURCES: tuple[str, ...] = get_args(Source)
 SETTLE_S = 1.5  # what is to be believed of a screen that only rests must have rested for so long
+_DEAD = "pane-dead"
 _AFTERMATH_S = 2.0  # how long what an agent does may still be drawn after it was told; tmux counts whole seconds
 _MOST_TITLE = 300  # characters
 _MOST_SEEN = 200
@@ -111,7 +112,7 @@ def _judge(rules: Sequence[ScreenRules], look: Look) -> tuple[Verdict, tuple[str
 
 def _of_process(look: Look, has_rules: bool) -> Verdict | None:
     if look.dead:
-        return Verdict("exited", "process", "pane-dead")
+        return Verdict("exited", "process", _DEAD)
     if look.runs == "shell":
         # where a shell is all that should run, it waits for whoever types
         return Verdict("exited" if has_rules else "idle", "process", "shell", seen=look.command)
@@ -193,7 +194,6 @@ class Detector:
 
 
 def _must_rest(verdict: Verdict) -> bool:
-    """Whether a moment's screen does not prove it: it may be half drawn, or between two of the agent's steps."""
-    if verdict.source in ("process", "protocol"):
-        return False
-    return verdict.state in ("idle", "unknown", "exited")
+    """Whether a moment does not prove it: a screen may be half drawn, a shell about to become the agent."""
+    proven = verdict.source == "protocol" or (verdict.source, verdict.rule) == ("process", _DEAD)
+    return not proven and verdict.state in ("idle", "unknown", "exited")

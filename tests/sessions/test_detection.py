@@ -76,6 +76,8 @@ def test_an_end_that_only_the_screen_tells_of_must_last_too() -> None:
     ended = Look("Resume this session with:\nclaude --resume 0\n$")
     assert [state for _, state, _ in states((0, ended), (1, ended), (2, ended))] == ["detecting", "detecting", "exited"]
     assert states((0, Look(WORKING)), (1, Look(WORKING, dead=True))) == [(0, "working", 0), (1, "exited", 1)]
+    shell = Look("", runs="shell", command="sh")  # about to become the agent, or what the agent left behind
+    assert [state for _, state, _ in states((0, shell), (1, shell), (2, shell))] == ["detecting", "detecting", "exited"]
 
 
 def test_rules_that_changed_are_asked_again_about_the_same_look() -> None:

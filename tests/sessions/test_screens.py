@@ -220,6 +220,13 @@ def test_what_an_agent_asks_besides_permissions() -> None:
     assert classify(RULES["claude"], Look(transcript, title="⠂ x")).state == "working"
 
 
+def test_a_composer_in_a_box() -> None:
+    box = "● Done.\n\n╭──────────────╮\n│ > a draft    │\n╰──────────────╯\n  ? for shortcuts\n"
+    assert classify(RULES["claude"], Look(box)).state == "idle"
+    busy = box.replace("● Done.", "● Reading.\n\n✻ Puttering… (3s · esc to interrupt)")
+    assert classify(RULES["claude"], Look(busy)).state == "working"
+
+
 SIGNS = ["─" * 30, " " * 30, "\x1b[", "\x1b]", "\r", "\u00a0", *"❯›>!┃│╹▀▄╭╰●✦⠏"]
 WORDS = st.sampled_from([*ASKING.splitlines(), *SIGNS])
 
