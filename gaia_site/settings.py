@@ -207,6 +207,7 @@ SPECTACULAR_SETTINGS = {
         "HealthVerdictEnum": "environments.states.Verdict",
         "ServiceStateEnum": "services.states.ServiceState",
         "ServiceKindEnum": "services.states.ServiceKind",
+        "SessionStateEnum": "sessions.states.SessionState",
         "ProbeKindEnum": "services.states.ProbeKind",
         "EngineEnum": "environments.states.Engine",
         "McpSetEnum": "environments.states.McpSet",

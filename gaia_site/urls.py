@@ -31,9 +31,12 @@ urlpatterns = [
     path("api/", include("environments.api_ports")),
     path("api/", include("environments.api_health")),
     path("api/", include("environments.api_layers")),
+    path("api/", include("policy.api")),
     path("api/", include("processes.api")),
     path("api/", include("services.api")),
+    path("api/", include("sessions.api_windows")),  # before the sessions: theirs are whole names
     path("api/", include("sessions.api")),
+    path("api/tmux/", include("sessions.api_tmux")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     # split: its script comes in a request of its own, inline the content security policy would stop it
     path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),

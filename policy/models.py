@@ -1,4 +1,4 @@
-"""Who may reach GAIA: people and their tokens."""
+"""Who may reach GAIA: people and their tokens; and whether anybody may do anything at all just now."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ from typing import ClassVar
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
+from django.db.models import Q
+from django.utils import timezone
 from knox.models import AbstractAuthToken
+
+from events.models import Stateful
+from policy.states import PANIC_TRANSITIONS, PanicState
 
 
 class Scope(models.TextChoices):
@@ -39,3 +44,35 @@ class Token(AbstractAuthToken):
     def allows(self, scope: str) -> bool:
         """Whether the token carries the scope, `operate` implying `read`."""
         return scope in self.scopes or (scope == Scope.READ and Scope.OPERATE in self.scopes)
+
+
+class Panic(Stateful):
+    """One use of the emergency brake, from `gaia panic` until it was lifted; `policy.panic` does both."""
+
+    TRANSITIONS: ClassVar = PANIC_TRANSITIONS
+
+    state = models.CharField(max_length=10, choices=PanicState.choices, default=PanicState.DECLARED)
+    reason = models.CharField(max_length=500, blank=True)
+    declared_by = models.CharField(max_length=150, help_text="Actor")
+    declared_at = models.DateTimeField(default=timezone.now)
+    lifted_by = models.CharField(max_length=150, blank=True, help_text="Actor")
+    lifted_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["state"], condition=Q(state=PanicState.DECLARED), name="one_panic_at_a_time"
+            ),
+            models.CheckConstraint(
+                condition=Q(state=PanicState.DECLARED) | Q(lifted_at__isnull=False), name="lifted_panic_has_end"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.reason or f"Panic of {self.declared_by}"
+
+    @property
+    def key(self) -> str:
+        """Subject of its events."""
+        return "panic"

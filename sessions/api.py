@@ -14,7 +14,7 @@ from rest_framework.viewsets import ViewSet
 
 from common.errors import InvalidInput
 from environments.actions.stages import find_environment
-from sessions.actions import adoption, control, start
+from sessions.actions import adoption, control, start, windows
 from sessions.configured import fleet
 from sessions.detection import SOURCES
 from sessions.explain import explain
@@ -26,7 +26,7 @@ _ENDED = "ended"
 _FILTERS = ("group", "provider", "state", "origin")
 _STATES = (*SessionState.values, _ENDED)
 _NAME = OpenApiParameter("id", str, OpenApiParameter.PATH, description="The session's name")
-_LIFE = OpenApiParameter(
+LIFE = OpenApiParameter(
     "life", int, description="Its id: this life is meant, and no later one that has the name by now"
 )
 _IDEMPOTENCY = OpenApiParameter(
@@ -116,6 +116,8 @@ class SendKeysSerializer(serializers.Serializer[dict[str, Any]]):
     text = serializers.CharField(required=False, allow_blank=True, trim_whitespace=False, max_length=control.MAX_TEXT)
     enter = serializers.BooleanField(default=True)
     key = serializers.CharField(required=False, help_text="One named key instead of text: Enter, Escape, C-c, Up …")
+    window = serializers.CharField(default="", help_text="By index or id; default the one with its agent's pane")
+    pane = serializers.CharField(default="", help_text="By index or id; default its agent's, else the window's active")
 
 
 class CaptureSerializer(serializers.Serializer[dict[str, Any]]):
@@ -177,18 +179,18 @@ class SessionViewSet(ViewSet):
         session = start.create(wanted.pop("name"), environment=find_environment(name) if name else None, **wanted)
         return Response(describe(session), status=status.HTTP_201_CREATED)
 
-    @extend_schema(responses=SessionSerializer, parameters=[_NAME, _LIFE])
+    @extend_schema(responses=SessionSerializer, parameters=[_NAME, LIFE])
     def retrieve(self, request: Request, pk: str) -> Response:
         """One session; the newest past one when none of that name lives."""
-        return Response(describe(_find(request, pk)))
+        return Response(describe(find(request, pk)))
 
-    @extend_schema(responses={204: OpenApiResponse(description="It is ended")}, parameters=[_NAME, _LIFE])
+    @extend_schema(responses={204: OpenApiResponse(description="It is ended")}, parameters=[_NAME, LIFE])
     def destroy(self, request: Request, pk: str) -> Response:
         """End a session and what runs in it."""
-        control.stop([_find(request, pk)])
+        control.stop([find(request, pk)])
         return Response(status=status.HTTP_204_NO_CONTENT)
 
-    @extend_schema(request=AdoptSerializer, responses=SessionSerializer, parameters=[_NAME, _LIFE])
+    @extend_schema(request=AdoptSerializer, responses=SessionSerializer, parameters=[_NAME, LIFE])
     @action(detail=True, methods=["post"])
     def adopt(self, request: Request, pk: str) -> Response:
         """Work with a session that GAIA did not start; its program does not notice."""
@@ -200,11 +202,11 @@ class SessionViewSet(ViewSet):
         environment = find_environment(directory) if directory else None
         return Response(describe(adoption.adopt(found, environment=environment, **wanted)))
 
-    @extend_schema(request=None, responses=SessionSerializer, parameters=[_NAME, _LIFE])
+    @extend_schema(request=None, responses=SessionSerializer, parameters=[_NAME, LIFE])
     @action(detail=True, methods=["post"])
     def release(self, request: Request, pk: str) -> Response:
         """Let an adopted session go: GAIA only looks at it again; its program does not notice."""
-        return Response(describe(adoption.release(_find(request, pk))))
+        return Response(describe(adoption.release(find(request, pk))))
 
     @extend_schema(responses=GroupSerializer(many=True), filters=False)
     @action(detail=False, methods=["get"])
@@ -231,21 +233,14 @@ class SessionViewSet(ViewSet):
     @extend_schema(
         request=SendKeysSerializer,
         responses={204: OpenApiResponse(description="It was typed")},
-        parameters=[_NAME, _LIFE, _IDEMPOTENCY],
+        parameters=[_NAME, LIFE, _IDEMPOTENCY],
     )
     @action(detail=True, methods=["post"], url_path="send-keys")
     def send_keys(self, request: Request, pk: str) -> Response:
         """Type text, or press one named key."""
         body = SendKeysSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        session, wanted = _find(request, pk), body.validated_data
-        repeated = request.headers.get("Idempotency-Key")
-        if "key" in wanted:
-            control.send_key(session, wanted["key"], idempotency_key=repeated)
-        elif "text" in wanted:
-            control.send_keys(session, wanted["text"], enter=wanted["enter"], idempotency_key=repeated)
-        else:
-            raise InvalidInput("there is nothing to send", fix='Send {"text": "…"} or {"key": "Enter"}.')
+        send(find(request, pk), body.validated_data, request.headers.get("Idempotency-Key"))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     @extend_schema(
@@ -253,7 +248,7 @@ class SessionViewSet(ViewSet):
         filters=False,
         parameters=[
             _NAME,
-            _LIFE,
+            LIFE,
             OpenApiParameter("lines", int, description="Scrollback lines to add"),
             OpenApiParameter("ansi", bool),
         ],
@@ -265,16 +260,39 @@ class SessionViewSet(ViewSet):
         if not (lines.isascii() and lines.isdigit() and len(lines) < 10):
             raise InvalidInput(f"lines must be a whole number, 0 to {control.MAX_LINES}, not {lines[:40]!r}")
         ansi = request.query_params.get("ansi", "").lower() in {"1", "true", "yes"}
-        return Response({"text": control.capture(_find(request, pk), lines=int(lines), ansi=ansi)})
+        return Response({"text": control.capture(find(request, pk), lines=int(lines), ansi=ansi)})
 
-    @extend_schema(responses=ExplainSerializer, parameters=[_NAME, _LIFE])
+    @extend_schema(responses=ExplainSerializer, parameters=[_NAME, LIFE])
     @action(detail=True, methods=["get"])
     def explain(self, request: Request, pk: str) -> Response:
         """What its agent does, looked at just now, and what that is concluded from."""
-        return Response(explain(_find(request, pk)))
+        return Response(explain(find(request, pk)))
 
 
-def _find(request: Request, name: str) -> Session:
+def send(session: Session, wanted: dict[str, Any], repeated: str | None) -> None:
+    """Type what a request asks for, where it asks for it.
+
+    Raises: as `control.send_keys`; NotFound for a window or pane.
+    """
+    window, pane = wanted["window"], wanted["pane"]
+    elsewhere = bool(window or pane)
+    if "key" in wanted and elsewhere:
+        windows.send_key(session, window, pane, wanted["key"], idempotency_key=repeated)
+    elif "key" in wanted:
+        control.send_key(session, wanted["key"], idempotency_key=repeated)
+    elif "text" not in wanted:
+        raise InvalidInput("there is nothing to send", fix='Send {"text": "…"} or {"key": "Enter"}.')
+    elif elsewhere:
+        windows.send_keys(session, window, pane, wanted["text"], enter=wanted["enter"], idempotency_key=repeated)
+    else:
+        control.send_keys(session, wanted["text"], enter=wanted["enter"], idempotency_key=repeated)
+
+
+def find(request: Request, name: str) -> Session:
+    """The session of that name, or the life of it that the request means.
+
+    Raises: NotFound, Conflict, InvalidInput.
+    """
     return control.find(name, life=_life(request))
 
 

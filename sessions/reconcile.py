@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -46,7 +47,7 @@ def compare() -> bool:
     snapshot = tmux_server().snapshot()
     panes = snapshot.by_gaia_id()
     changes: dict[Session, dict[str, Any]] = {}
-    names = RunningNames()
+    names, counts = RunningNames(), Counter(pane.session_id for pane in snapshot.panes)
     unsettled = not panes.keys() <= {row.gaia_id for row in rows}
     for row in rows:
         pane = panes.get(row.gaia_id)
@@ -55,7 +56,10 @@ def compare() -> bool:
         elif pane is None:
             record.record_gone(row, "tmux no longer has it" if snapshot.server else "its tmux server has ended")
         else:
-            if shown := follow(row, pane, snapshot.server):
+            shown = follow(row, pane, snapshot.server)
+            if counts[pane.session_id] != row.panes:
+                shown["panes"] = counts[pane.session_id]
+            if shown:
                 changes[row] = shown
             judge_again(row, pane, names, thorough=row.runs == Runs.AGENT)
     record.record_shown(changes)

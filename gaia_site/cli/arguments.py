@@ -9,6 +9,7 @@ from gaia_site.cli import arguments_environments as environments
 from gaia_site.cli import arguments_layers as layers
 from gaia_site.cli import arguments_mcp as mcp
 from gaia_site.cli import arguments_services as services
+from gaia_site.cli import arguments_windows as windows
 from gaia_site.cli.grammar import (
     PORT,
     SESSION,
@@ -98,15 +99,21 @@ def _sessions(verbs: Verbs[Parser]) -> None:
     send.add_argument("text", nargs="*", default=[], metavar="TEXT", help="words; - reads standard input")
     send.add_argument("--no-enter", action="store_true", help="do not press Enter afterwards")
     send.add_argument("--key", help="press one named key instead, such as Escape or C-c")
+    windows.add_place(send)
     capture = add_verb(session, "capture", "session:capture", "print a session's screen")
     completed_by(capture.add_argument("name", metavar="NAME", help="which"), SESSION)
     _socket(capture)
     lines = number("a number of lines", 0, 50_000)
     capture.add_argument("--lines", type=lines, default=0, metavar="N", help="scrollback lines to add")
     capture.add_argument("--ansi", action="store_true", help="keep colours")
+    windows.add_place(capture)
+    before = number("a line's number", 0, 1_000_000_000)
+    capture.add_argument("--before", type=before, metavar="N", help="of a window or pane: the page above this line")
+    windows.add_windows(session)
     _explain(session)
     attach = add_verb(verbs, "attach", "session:attach", "attach this terminal to a session")
     completed_by(attach.add_argument("name", metavar="NAME", help="which; Ctrl-b d detaches"), SESSION)
+    attach.add_argument("--read-only", action="store_true", help="only look: nothing can be typed")
     tmux = add_verb(verbs, "tmux", "session:tmux", "tmux on GAIA's own socket", json=False)
     tmux.add_argument("words", nargs=argparse.REMAINDER, metavar="ARGS", help="as for tmux, such as ls")
 
@@ -240,6 +247,7 @@ _SECTIONS: dict[Callable[[Verbs[Parser]], None], tuple[str, ...]] = {
     layers.add_layers: ("layer",),
     layers.add_doctor: ("doctor",),
     _sessions: ("session", "attach", "tmux"),
+    windows.add_panic: ("panic",),
     services.add_services: ("service",),
     mcp.add_mcp: ("mcp",),
     environments.add_backups: ("backup",),

@@ -177,13 +177,17 @@ def send(arguments: Namespace) -> int:
     if not arguments.key and not arguments.text:
         raise InvalidInput("there is nothing to send", fix="Give a text, - for standard input, or --key Enter.")
     ready()
-    from sessions.actions import control
+    from sessions.actions import control, windows
 
-    session = control.find(arguments.name)
-    if arguments.key:
+    session, place = control.find(arguments.name), (arguments.window, arguments.pane)
+    text = sys.stdin.read() if arguments.text == ["-"] else " ".join(arguments.text)
+    if arguments.key and any(place):
+        windows.send_key(session, *place, arguments.key)
+    elif arguments.key:
         control.send_key(session, arguments.key)
+    elif any(place):
+        windows.send_keys(session, *place, text, enter=not arguments.no_enter)
     else:
-        text = sys.stdin.read() if arguments.text == ["-"] else " ".join(arguments.text)
         control.send_keys(session, text, enter=not arguments.no_enter)
     if arguments.json:
         print(json.dumps({"sent": True, "session": session.name}))
@@ -192,12 +196,21 @@ def send(arguments: Namespace) -> int:
 
 def capture(arguments: Namespace) -> int:
     """Print a session's screen. Returns: the exit code."""
+    if arguments.before is not None and not arguments.window and not arguments.pane:
+        fix = f"gaia session capture {arguments.name} --window 0 --before {arguments.before}"
+        raise InvalidInput("--before belongs to --window or --pane", fix=fix)
     ready()
-    from sessions.actions import control
+    from sessions.actions import control, windows
 
-    text = control.capture(
-        control.find(arguments.name, socket=socket_given(arguments)), lines=arguments.lines, ansi=arguments.ansi
-    )
+    session = control.find(arguments.name, socket=socket_given(arguments))
+    if arguments.window or arguments.pane:
+        page = windows.capture(
+            session, arguments.window, arguments.pane,
+            lines=arguments.lines or None, before=arguments.before, ansi=arguments.ansi,
+        )  # fmt: skip
+        print(json.dumps(page) if arguments.json else page["text"])
+        return 0
+    text = control.capture(session, lines=arguments.lines, ansi=arguments.ansi)
     print(json.dumps({"text": text}) if arguments.json else text)
     return 0
 
@@ -208,7 +221,7 @@ def attach(arguments: Namespace) -> int:
     from sessions.actions import control
 
     session = control.find(arguments.name)
-    argv = control.attach_argv(session)
+    argv = control.attach_argv(session, read_only=arguments.read_only)
     if arguments.json:
         print(json.dumps({"session": session.name, "argv": argv}))
         return 0
@@ -224,8 +237,10 @@ def attach(arguments: Namespace) -> int:
 def tmux(arguments: Namespace) -> int:
     """tmux with any arguments on GAIA's socket; returns only when it cannot be run."""
     ready()
+    from sessions.actions.panic import check_tmux
     from sessions.server import tmux_server
 
+    check_tmux(arguments.words)
     _become_tmux(tmux_server().passthrough_argv(arguments.words))
 
 

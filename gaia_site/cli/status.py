@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from common.home import gaia_home
-from gaia_site.cli import fast, pictures
+from gaia_site.cli import fast, panic, pictures
 from gaia_site.cli.ground import furnished
 from gaia_site.cli.show import look_now
 
@@ -38,6 +38,7 @@ _NOTHING: dict[str, Any] = {
     "services": [],
     "totals": {"environments": 0, "stages": 0, "sessions": 0},
     "health": {"verdict": "unhealthy", "reasons": []},
+    "panic": {"panic": False, "by": None, "at": None, "reason": None, "lifted_by": None, "lifted_at": None},
 }
 
 
@@ -46,6 +47,7 @@ def _status() -> dict[str, Any]:
     from django.conf import settings
 
     from gaia_site import multi_env, platform
+    from policy.panic import describe, standing
 
     services = services_in_short(daemon=platform.daemon_runs())
     pids = {_PARTS[each["name"]]: each["pid"] for each in services if each["name"] in _PARTS}
@@ -60,6 +62,7 @@ def _status() -> dict[str, Any]:
         "services": services,
         "totals": multi_env.status()["totals"],
         "health": {"verdict": "unhealthy" if problems or not all(parts.values()) else "healthy", "reasons": problems},
+        "panic": describe(standing()),
     }
 
 
@@ -104,6 +107,7 @@ def _told(data: dict[str, Any]) -> list[str]:
     word = "up" if data["up"] else "half up: see below" if some else "down"
     where = f" at {data['url']}" if data["url"] else ""
     lines = [f"{pictures.icon('running' if data['up'] else 'failed' if some else 'stopped')} GAIA is {word}{where}"]
+    lines += panic.lines(data["panic"]) if data["panic"]["panic"] else []
     lines += _part_lines(data) if some else []
     lines += _service_lines([each for each in data["services"] if each["name"] not in _PARTS])
     lines.append(f"  {pictures.totals(data['totals'])}")

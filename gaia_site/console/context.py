@@ -6,17 +6,20 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.functional import SimpleLazyObject
 
 from events.console.parts import live_context
 from gaia_site import navigation
 from gaia_site.console.attention import attention_of
+from policy import panic
 
 
 def every_page(request: HttpRequest) -> dict[str, Any]:
     """unfold's GLOBAL_CALLBACK."""
     if not request.user.is_authenticated:
         return {}
-    return {**live_context(request), "attention": attention_of(request), "commands": commands()}
+    shown = {"attention": attention_of(request), "commands": commands(), "panic": SimpleLazyObject(panic.standing)}
+    return {**live_context(request), **shown}
 
 
 def commands() -> list[dict[str, str]]:

@@ -11,6 +11,7 @@ from django.db.models import Q
 
 from common.errors import Conflict, GaiaError, InvalidInput, NotFound
 from environments.models import Environment
+from policy.panic import check_calm
 from sessions.actions.ending import finish_stop, finish_stop_of_all
 from sessions.actions.keyboard import Keys, type_once
 from sessions.actions.record import request_stop
@@ -174,6 +175,18 @@ def send_keys(session: Session, text: str, *, enter: bool = True, idempotency_ke
         when the text was typed, but not the Enter; InvalidInput when there is nothing to send or too much; TmuxError:
         nobody knows.
     """
+    check_text(text, enter=enter)
+    delay = enter_delay(session) if enter and text else 0.0
+
+    def write(pane: PaneFacts) -> None:
+        server_of(session).send_keys(pane.pane_id, text, enter=enter, enter_delay=delay, gaia_id=pane.gaia_id)
+
+    keys = Keys("session.keys_sent", f"{len(text)} characters go" if text else "Enter goes", ("text", text, enter))
+    type_once(session, keys, _running_pane, write, idempotency_key=idempotency_key)
+
+
+def check_text(text: str, *, enter: bool) -> None:
+    """Raise InvalidInput when there is nothing to type, or too much."""
     if not text and not enter:
         raise InvalidInput("there is nothing to send", fix="Give a text, or a key such as Enter.")
     if len(text) > MAX_TEXT:
@@ -181,13 +194,6 @@ def send_keys(session: Session, text: str, *, enter: bool = True, idempotency_ke
             f"the text has {len(text)} characters, at most {MAX_TEXT} can be sent",
             fix="Put it into a file and name the file.",
         )
-    delay = _enter_delay(session) if enter and text else 0.0
-
-    def write(pane: PaneFacts) -> None:
-        server_of(session).send_keys(pane.pane_id, text, enter=enter, enter_delay=delay, gaia_id=pane.gaia_id)
-
-    keys = Keys("session.keys_sent", f"{len(text)} characters go" if text else "Enter goes", ("text", text, enter))
-    type_once(session, keys, _running_pane, write, idempotency_key=idempotency_key)
 
 
 def send_key(session: Session, key: str, *, idempotency_key: str | None = None) -> None:
@@ -220,16 +226,21 @@ def capture(session: Session, *, lines: int = 0, ansi: bool = False) -> str:
         raise _not_there(session) from error
 
 
-def attach_argv(session: Session) -> list[str]:
+def attach_argv(session: Session, *, read_only: bool = False) -> list[str]:
     """The command that gives a terminal to tmux, attached to a session; by number, as it may have been renamed.
 
-    Raises: Conflict when tmux no longer has it, or it is not GAIA's; TmuxError.
+    Args:
+        read_only: the terminal only shows; nothing but detaching is possible.
+
+    Raises: Conflict when tmux no longer has it, or it is not GAIA's; PanicHolds unless it only shows; TmuxError.
     """
     check_managed([session])
+    if not read_only:
+        check_calm("only attaching with --read-only is possible")
     target = pane_of(session).session_id
     if session.socket:
-        return OtherServer(Path(session.socket)).attach_argv(target)
-    return tmux_server().passthrough_argv(["attach-session", "-t", target])
+        return OtherServer(Path(session.socket)).attach_argv(target, read_only=read_only)
+    return tmux_server().passthrough_argv(["attach-session", *(["-r"] if read_only else []), "-t", target])
 
 
 def stop_everything() -> int:
@@ -262,7 +273,8 @@ def _running_pane(session: Session) -> PaneFacts:
     return pane
 
 
-def _enter_delay(session: Session) -> float:
+def enter_delay(session: Session) -> float:
+    """Seconds between a text and its Enter, which agents would take for part of a paste."""
     if session.runs != Runs.AGENT:
         return 0.0
     try:

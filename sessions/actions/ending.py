@@ -25,7 +25,7 @@ def finish_stop(sessions: Sequence[Session]) -> list[str]:
     Raises: TmuxError when tmux does not answer.
     """
     own = [session for session in sessions if not session.socket]
-    names = _finish(own, tmux_server().snapshot().by_gaia_id(), _close_windows) if own else []
+    names = _finish_own(own) if own else []
     others: dict[str, list[Session]] = {}
     for session in sessions:
         if session.socket:
@@ -36,17 +36,34 @@ def finish_stop(sessions: Sequence[Session]) -> list[str]:
     return [session.name for session in sessions if session.name in names]
 
 
+def _finish_own(sessions: Sequence[Session]) -> list[str]:
+    """With whatever else their tmux sessions have: what is left of one would keep its name."""
+    snapshot = tmux_server().snapshot()
+    ending = {session.gaia_id for session in sessions}
+    homes = {pane.session_id: gaia_id for gaia_id, pane in snapshot.by_gaia_id().items() if gaia_id in ending}
+    spared = {pane.window_id for pane in snapshot.panes if pane.gaia_id and pane.gaia_id not in ending}
+    unmarked = [pane for pane in snapshot.panes if not pane.gaia_id and pane.window_id not in spared]
+    beside = [pane for pane in unmarked if pane.session_id in homes]
+
+    def close(panes: list[PaneFacts]) -> None:
+        tmux_server().kill(pane.window_id for pane in (*panes, *beside))
+
+    # as the session's: what they start carries its mark, too
+    programs = [(homes[pane.session_id], program_of(pane)) for pane in beside if not pane.dead]
+    extra = [Program(gaia_id, program.pid, program.start_ticks) for gaia_id, program in programs]
+    return _finish(sessions, snapshot.by_gaia_id(), close, extra)
+
+
 def _finish(
-    sessions: Sequence[Session], panes: Mapping[str, PaneFacts], close: Callable[[list[PaneFacts]], object]
+    sessions: Sequence[Session],
+    panes: Mapping[str, PaneFacts],
+    close: Callable[[list[PaneFacts]], object],
+    beside: Sequence[Program] = (),
 ) -> list[str]:
     there = [panes[session.gaia_id] for session in sessions if session.gaia_id in panes]
-    with ended_for_sure([*_recorded(sessions), *map(program_of, there)]) as survivors:
+    with ended_for_sure([*_recorded(sessions), *map(program_of, there), *beside]) as survivors:
         close(there)
     return _record(sessions, survivors)
-
-
-def _close_windows(panes: list[PaneFacts]) -> None:
-    tmux_server().kill(pane.window_id for pane in panes)
 
 
 def _marked(server: OtherServer) -> dict[str, PaneFacts]:
@@ -65,7 +82,8 @@ def finish_stop_of_all(sessions: Sequence[Session]) -> list[str]:
     """
     there: list[Program] = []
     with suppress(TmuxError):
-        there = [program_of(pane) for pane in tmux_server().snapshot().by_gaia_id().values()]
+        found = [(pane, program_of(pane)) for pane in tmux_server().snapshot().panes]
+        there = [Program(pane.gaia_id or pane.pane_id, each.pid, each.start_ticks) for pane, each in found]
     with ended_for_sure([*_recorded(sessions), *there]) as survivors:
         tmux_server().kill_server()
     end_left_over(Session.objects.own())

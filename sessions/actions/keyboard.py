@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 from django.conf import settings
 from django.db import IntegrityError
@@ -18,13 +19,15 @@ from common.files import file_lock
 from events import log
 from events.actor import current_actor
 from events.models import Level
-from sessions.drivers.tmux import NOTHING_WRITTEN, NotSubmitted, PaneFacts
+from sessions.actions.panic import check_typing
+from sessions.drivers.tmux import NOTHING_WRITTEN, NotSubmitted
 from sessions.models import Send, Session
 from sessions.states import SendOutcome
 
 LONGEST_KEY = 100  # characters
 KEPT = timedelta(days=1)
 _WAIT_S = 10.0
+_Pane = TypeVar("_Pane")  # a pane as the driver that writes into it knows it
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,8 @@ class Keys:
 def type_once(
     session: Session,
     keys: Keys,
-    find: Callable[[Session], PaneFacts],
-    write: Callable[[PaneFacts], None],
+    find: Callable[[Session], _Pane],
+    write: Callable[[_Pane], None],
     *,
     idempotency_key: str | None = None,
 ) -> None:
@@ -54,13 +57,14 @@ def type_once(
         write: types into it; raises what went wrong.
         idempotency_key: a repetition of a request that was typed does nothing.
 
-    Raises: Conflict when the key was used for something else, or nobody knows how far the first request came;
-        InvalidInput for a bad key; what `find` and `write` raise.
+    Raises: PanicHolds while a panic holds; Conflict when the key was used for something else, or nobody knows how far
+        the first request came; InvalidInput for a bad key; what `find` and `write` raise.
     """
     _check_key(idempotency_key)
     with _keyboard(session):
         if idempotency_key and _was_sent(idempotency_key, session, keys):
             return
+        check_typing(session)
         pane = find(session)
         send = _announce(session, keys, idempotency_key)
         try:

@@ -197,7 +197,7 @@ def _environments(project: Project | None) -> dict[str, Environment]:
 
 
 def _planned(one: FleetSession, environment: Environment | None, cwd: str = "") -> _Start:
-    launch = _launch(one.provider)
+    launch = launch_of(one.provider)
     note = ""
     if environment is not None and not os.path.isdir(environment.path):
         note = f"the directory of {environment.directory} is missing, so it runs in one of its own"
@@ -221,7 +221,8 @@ def _planned(one: FleetSession, environment: Environment | None, cwd: str = "") 
     return _Start(row, launch, note)
 
 
-def _launch(provider: str) -> Launch:
+def launch_of(provider: str) -> Launch:
+    """What runs in the pane of a session with this provider."""
     shell = settings.GAIA["sessions.shell"] or None
     return resolve(providers()[provider], settings.GAIA["sessions.path"] or _login_path(), shell=shell)
 

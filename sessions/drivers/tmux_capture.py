@@ -5,11 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from common.errors import Conflict
 from sessions.drivers.tmux_facts import GAIA_ID, PROCESS
 from sessions.drivers.tmux_script import command, line
 
 PAGE = 2_000  # lines per conversation; 50,000 at once stop the server for half a second
 OVERLAP = 20  # lines that are read twice, to see that two pages fit
+
+
+_TRIES = 5
+_MARGIN = 100  # lines that may scroll by while one asks
+
+
+class Page(NamedTuple):
+    """Lines of a pane from the one numbered `first`, where 0 is the oldest that tmux has; it has `total`."""
+
+    first: int
+    total: int
+    rows: list[str]
 
 
 class History(NamedTuple):
@@ -60,6 +73,39 @@ def read_pages(read: Callable[[str, str], str], lines: int, ansi: bool) -> str:
         above, history = above + take, now
     joint = "\x1b[0m\n" if ansi else "\n"  # each page starts with plain attributes
     return joint.join("\n".join(rows) for rows in reversed(pages))
+
+
+def read_page(read: Callable[[str, str], str], lines: int, height: int, before: int | None) -> Page:
+    """Up to so many lines that end before the one with this number, or at the end of the screen.
+
+    Args:
+        read, lines: as for `read_pages`, at most `PAGE`.
+        height: of the pane, in lines.
+        before: a number as in `Page`; None for the end.
+
+    Raises: Conflict when more lines scroll by than can be read.
+    """
+    if before is None:
+        rows, history = _page(read(str(height - lines), "-"))
+        return Page(max(0, history.size + height - lines), history.size + height, rows)
+    _, history = _page(read("0", "0"))
+    margin = 0
+    for _ in range(_TRIES):
+        end = min(before, history.size + height)
+        first, size = max(0, end - lines), history.size
+        if first >= end:
+            return Page(first, size + height, [])
+        # tmux counts from the screen's top: what scrolls by until it answers moves the page down by as many lines
+        start = max(first - margin, 0)
+        rows, history = _page(read(str(start - size) if start else "-", str(end - 1 - size)))
+        moved = history.size - size
+        skipped = first - (start + moved if start else 0)
+        if moved >= 0 and skipped >= 0:
+            return Page(first, history.size + height, rows[skipped : skipped + end - first])
+        margin = min(PAGE, max(_MARGIN, 2 * moved))
+    raise Conflict(
+        "the pane writes faster than this page can be read", fix="Ask for its end, without before=, or ask again."
+    )
 
 
 def whose(text: str) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from sessions.drivers.tmux_script import check_text, command, line, literal_form
 EXISTS = "exists"
 # The pane's program replaces this shell: nothing is left that would run text typed after the program has ended.
 # tmux alone would do for two words or more, but hands a single one to the user's shell.
-_EXEC = ("/bin/sh", "-c", 'exec "$0" "$@"')
+EXEC = ("/bin/sh", "-c", 'exec "$0" "$@"')
 _ARGUMENT_LIMIT = 131_071  # bytes of one argument or variable, Linux MAX_ARG_STRLEN
 _TOTAL_LIMIT = 1_000_000  # bytes of all of them; Linux allows 2 MB at the usual stack limit
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -112,7 +112,7 @@ def create_line(index: int, session: NewSession, path: str) -> str:
         words += ["-e", f"{name}={value}"]
     marks = {GAIA_ID: session.gaia_id} | {f"@gaia_{tag}": value for tag, value in session.tags.items()}
     return line(
-        command("new-session", *words, "--", *_EXEC, *session.argv),
+        command("new-session", *words, "--", *EXEC, *session.argv),
         *(command("set-option", "-p", "-t", target, mark, value) for mark, value in marks.items()),
         command("set-option", "-p", "-F", "-t", target, HOME_SESSION, "#{session_id}"),
         command("display-message", "-p", "-t", target,

@@ -9,7 +9,7 @@ import string
 from common.errors import GaiaError, InvalidInput
 from common.names import NAME_PATTERN
 from sessions.drivers.tmux_errors import NOTHING_WRITTEN, NotSubmitted, PaneDead, PaneInMode, PaneMissing, TmuxError
-from sessions.drivers.tmux_facts import GAIA_ID
+from sessions.drivers.tmux_facts import GAIA_ID, PROCESS
 from sessions.drivers.tmux_script import command
 
 # Removed from text: C0 except newline and tab, DEL, C1 (U+009B is a CSI of its own), lone surrogates, and the marks
@@ -32,6 +32,7 @@ TYPED_LIMIT = 4_096  # characters; longer text, or text of several lines, is pas
 TEXT_LIMIT = 2_000_000  # bytes that were seen to pass in one piece
 _PANE = re.compile(rf"%\d+|={NAME_PATTERN}:")
 _ID = re.compile(r"[%@]\d+")
+_PROCESS = re.compile(r"\d+/\d+/-?\d+")
 _GAIA_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _DEAD, _MODE, _OTHER, _SENT = "gaia-dead", "gaia-mode", "gaia-other", "gaia-sent"
 
@@ -97,17 +98,20 @@ def key_commands(target: str, *keys: str) -> list[str]:
     return [command("send-keys", "-t", target, check_key(key)) for key in keys]
 
 
-def guarded(target: str, commands: list[str], gaia_id: str = "") -> str:
+def guarded(target: str, commands: list[str], gaia_id: str = "", process: str = "") -> str:
     """A script line that runs the commands only while a living program reads the pane, and says what it found.
 
     tmux judges and acts in one step: nobody can enter copy mode, and no program end, between the two.
 
     Args:
         gaia_id: the mark the pane must have; a pane's number is another's once tmux was started again.
+        process: server and process it must be of, as `tmux_facts.PROCESS` gives them, for a pane without mark.
     """
     act = " ; ".join((*commands, command("display-message", "-p", _SENT)))
     unless_mode = _unless(target, "#{pane_in_mode}", _MODE, act)
     unless_dead = _unless(target, "#{pane_dead}", _DEAD, unless_mode)
+    if process:
+        return _unless(target, f"#{{!=:{PROCESS},{check_process(process)}}}", _OTHER, unless_dead)
     return _unless(target, f"#{{!=:#{{{GAIA_ID}}},{gaia_id}}}", _OTHER, unless_dead) if gaia_id else unless_dead
 
 
@@ -144,6 +148,16 @@ def check_gaia_id(gaia_id: str) -> str:
     if gaia_id and not _GAIA_ID.fullmatch(gaia_id):
         raise InvalidInput(f"{gaia_id!r} is not the id of a session's pane")
     return gaia_id
+
+
+def check_process(process: str) -> str:
+    """Server and process of a pane as `tmux_facts.PROCESS` gives them, if they can stand in a condition of tmux's.
+
+    Raises: InvalidInput.
+    """
+    if not _PROCESS.fullmatch(process):
+        raise InvalidInput(f"{process!r} is not the process of a pane")
+    return process
 
 
 def missing_pane(target: str) -> PaneMissing:

@@ -116,9 +116,10 @@ class OtherServer(TmuxPanes):
             check_id(pane.pane_id)
             self._on_marked(pane.pane_id, pane.gaia_id, [command("kill-pane", "-t", pane.pane_id)])
 
-    def attach_argv(self, session_id: str) -> list[str]:
+    def attach_argv(self, session_id: str, *, read_only: bool = False) -> list[str]:
         """The command that attaches a terminal; -E: the session keeps the environment that its new windows get."""
-        return self._client.argv("attach-session", "-E", "-t", session_id, utf8=False)
+        flags = ("-E", "-r") if read_only else ("-E",)
+        return self._client.argv("attach-session", *flags, "-t", session_id, utf8=False)
 
     def _on_marked(self, pane_id: str, gaia_id: str, commands: list[str]) -> None:
         ours = f"#{{==:#{{{GAIA_ID}}},{check_gaia_id(gaia_id)}}}"

@@ -97,7 +97,7 @@ MODELS = [model for model in apps.get_models() if issubclass(model, Stateful)]
 def test_every_model_whose_state_is_stored_has_a_table() -> None:
     with_state = {model for model in apps.get_models() if any(each.name == "state" for each in model._meta.fields)}
     assert with_state == set(MODELS)
-    assert len(MODELS) == 7
+    assert len(MODELS) == 8
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)

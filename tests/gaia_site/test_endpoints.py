@@ -19,6 +19,14 @@ class TestSessions(EndpointSuite):
     prefix = "/api/orchestration/sessions/"
 
 
+class TestTmux(EndpointSuite):
+    prefix = "/api/tmux/"
+
+
+class TestPanic(EndpointSuite):
+    prefix = "/api/panic"
+
+
 class TestServices(EndpointSuite):
     prefix = "/api/orchestration/services/"
 
@@ -64,6 +72,8 @@ class TestMcp(EndpointSuite):
 
 
 SUITES = (
+    TestTmux,
+    TestPanic,
     TestSessions,
     TestServices,
     TestEnvironments,
