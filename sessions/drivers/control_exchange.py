@@ -54,9 +54,9 @@ class Reply(NamedTuple):
 def check_line(text: str) -> str:
     """A line of commands, if it can be sent.
 
-    Raises: InvalidInput for one that is empty, which would end the client, or has a newline in it.
+    Raises: InvalidInput for one that is empty, which would end the client, a comment, or one with a newline in it.
     """
-    if not text.strip() or "\n" in text:
+    if not text.strip() or "\n" in text or text.lstrip().startswith("#"):
         raise InvalidInput(f"{text[:80]!r} is not one line of tmux commands", fix="Quote newlines as \\n.")
     return check_text(text, what="a tmux command")
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from sessions.drivers.control_session import is_control_session
 from sessions.drivers.tmux_errors import TmuxError
 
 # GAIA's marks on a pane, read back with every listing as `PaneFacts.tags`. They are pane options: a window that is
@@ -97,7 +98,7 @@ def listing(nonce: str) -> list[str]:
 
 
 def parse_listing(text: str, nonce: str) -> Snapshot:
-    """The snapshot in what the `listing` words printed, each linked pane once.
+    """The snapshot in what the `listing` words printed, each linked pane once, without the panes of control sessions.
 
     Raises: TmuxError when it is no such listing.
     """
@@ -105,6 +106,8 @@ def parse_listing(text: str, nonce: str) -> Snapshot:
     panes: dict[str, PaneFacts] = {}
     at_home: set[str] = set()
     for pane, is_home in rows:
+        if is_control_session(pane.session_name) and not pane.gaia_id:
+            continue
         if pane.pane_id not in panes or (is_home and pane.pane_id not in at_home):
             panes[pane.pane_id] = pane
         if is_home:
@@ -150,7 +153,7 @@ def _parse_row(row: str) -> tuple[PaneFacts, bool]:
     title, command, cwd = fields[_TAGS_TO:]
     try:
         facts = PaneFacts(
-            int(pid), dead == "1", int(status) if status else None, _signal(signal), int(width), int(height),
+            int(pid), dead == "1", int(status) if status else None, parse_signal(signal), int(width), int(height),
             int(activity), int(created), int(attached), mode not in ("", "0"), session, window, pane, name, gaia_id,
             tags, title, command, cwd,
         )  # fmt: skip
@@ -159,8 +162,8 @@ def _parse_row(row: str) -> tuple[PaneFacts, bool]:
     return facts, session == home
 
 
-def _signal(text: str) -> int | None:
-    """tmux gives the number; some builds give the name."""
+def parse_signal(text: str) -> int | None:
+    """The number of a signal in a listing: tmux gives the number; some builds give the name."""
     if not text:
         return None
     if text.isdigit():
