@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +84,15 @@ def session_names(server: TmuxServer) -> set[str]:
     return set(raw(server, "list-sessions", "-F", "#S").decode().splitlines())
 
 
-def clients_of(server: TmuxServer) -> list[psutil.Process]:
-    """The processes that this test process has started for this server and that are still there."""
-    return [child for child in psutil.Process().children() if server.socket_name in child.cmdline()]
+def clients_of_this_process() -> list[psutil.Process]:
+    """The control clients that this test process has started and that are still there, if only as zombies."""
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            name = child.name()
+            if name.startswith("tmux") and name != "tmux: server":
+                found.append(child)
+    return found
 
 
 # Lines and their answers
@@ -338,7 +344,7 @@ async def test_without_a_server_none_is_started(server: TmuxServer) -> None:
         await client.open(timeout=PATIENCE_S)
     assert not client.usable
     assert not server.socket_path.exists()
-    assert clients_of(server) == []
+    assert clients_of_this_process() == []
     with pytest.raises(TmuxError):
         await client.command("list-panes", timeout=PATIENCE_S)
     await client.close()
@@ -351,7 +357,7 @@ async def test_nothing_is_left_behind(server: TmuxServer, start: Start) -> None:
         assert client.session != view.session
         await client.command("display-message", "-p", "x", timeout=PATIENCE_S)
         await view.command("display-message", "-p", "x", timeout=PATIENCE_S)
-    assert clients_of(server) == []
+    assert clients_of_this_process() == []
     assert not client.usable
     until(lambda: server.objects().cmd("list-sessions", "-F", "#S").stdout == ["a"], what="the end of their sessions")
     with pytest.raises(ControlEnded, match="closed"):
@@ -388,7 +394,7 @@ async def test_a_killed_client_says_so_and_leaves_nothing(server: TmuxServer, st
                 await task
         await eventually(lambda: told and isinstance(told[-1], Ended))
         assert not client.usable
-    assert clients_of(server) == []
+    assert clients_of_this_process() == []
     until(lambda: session_names(server) == {"a"}, what="the end of its session")
 
 
@@ -408,7 +414,7 @@ async def test_a_killed_server_ends_its_clients(server: TmuxServer, start: Start
         await eventually(lambda: not client.usable)
         with pytest.raises(ControlEnded):
             await client.command("list-panes", timeout=PATIENCE_S)
-        assert clients_of(server) == []
+        assert clients_of_this_process() == []
     with pytest.raises(NoServer):
         await ControlClient(server.client, Purpose.COMMAND).open(timeout=PATIENCE_S)
 
@@ -420,7 +426,7 @@ async def test_a_server_that_is_told_to_end(server: TmuxServer, start: Start) ->
         server.kill_server()
         await eventually(lambda: not client.usable)
         assert isinstance(told[-1], Ended)
-    assert clients_of(server) == []
+    assert clients_of_this_process() == []
 
 
 async def test_a_server_that_hangs(server: TmuxServer, start: Start) -> None:
@@ -431,13 +437,13 @@ async def test_a_server_that_hangs(server: TmuxServer, start: Start) -> None:
             with pytest.raises(TmuxHung):
                 await client.command("list-panes", timeout=FAST)
             assert not client.usable
-            assert clients_of(server) == []
+            assert clients_of_this_process() == []
             with pytest.raises(TmuxHung):
                 await client.command("list-panes", timeout=PATIENCE_S)
             fresh = ControlClient(server.client, Purpose.COMMAND)
             with pytest.raises(TmuxHung):
                 await fresh.open(timeout=FAST)
-            assert clients_of(server) == []
+            assert clients_of_this_process() == []
     async with control(server) as client:
         assert await client.command("display-message", "-p", "x", timeout=PATIENCE_S) == [b"x"]
     async with control(server) as client:

@@ -249,9 +249,8 @@ def test_a_linked_window_is_its_own_sessions(monitor: Monitor, server: TmuxServe
 
 def test_many_sessions_in_one_look(link: Counting, monitor: Monitor, server: TmuxServer, start: Start) -> None:
     first = start("first")
-    server.create(
-        [NewSession(f"s{number}", f"i{number}", first_directory(first), ("/bin/cat",)) for number in range(60)]
-    )
+    cwd = Path(first.cwd)
+    server.create([NewSession(f"s{number}", f"i{number}", cwd, ("/bin/cat",)) for number in range(60)])
     assert len(monitor.turn().appeared) == 61
     [reply] = link.run([command("list-panes", "-a")], timeout=PATIENCE_S, repeatable=True)
     assert len(monitor.snapshot().panes) == 61 <= len(reply.lines)
