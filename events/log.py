@@ -126,12 +126,56 @@ def change(
     stored = {"pk": row.pk, "state__in": permitted if before is None else before, **(only or {})}
     changes = {"state": after, **(fields or {})}
     with atomic(savepoint=False):  # nobody goes on after a single statement that failed
-        changed = type(row)._default_manager.filter(**stored).update(**changes)
+        changed = _update(type(row), stored, changes)
         if changed and not silent:
             emit(kind, subject=row.key, message=message, level=level, **data)
     for name, value in changes.items() if changed else ():
         setattr(row, name, value)
     return bool(changed)
+
+
+def _update(model: type[Stateful], stored: Mapping[str, Any], changes: Mapping[str, Any]) -> int:
+    """`filter(**stored).update(**changes)` in a quarter of the time, which the start after a crash waits for.
+
+    Args:
+        stored: values of fields, or `FIELD__in`; what is no plain value is left to the ORM.
+
+    Returns: how many rows were changed.
+    """
+    if not all(map(_is_plain, changes.values())) or not all(
+        name.partition("__")[2] in ("", "in") and _is_plain(value) for name, value in stored.items()
+    ):
+        return model._default_manager.filter(**stored).update(**changes)
+    given, sets, where = [], [], []
+    for name, value in changes.items():
+        field = _field(model, name)
+        sets.append(f"{_column(field)} = %s")
+        given.append(field.get_db_prep_save(value, connection))
+    for name, value in stored.items():
+        field, values = _field(model, name.removesuffix("__in")), value if name.endswith("__in") else [value]
+        if values == [None]:
+            where.append(f"{_column(field)} IS NULL")
+            continue
+        where.append(f"{_column(field)} IN ({', '.join(['%s'] * len(values)) or 'NULL'})")
+        given += [field.get_db_prep_value(each, connection) for each in values]
+    table = connection.ops.quote_name(model._meta.db_table)
+    with connection.cursor() as cursor:
+        # names are those of the model's own fields, values are parameters
+        cursor.execute(f"UPDATE {table} SET {', '.join(sets)} WHERE {' AND '.join(where)}", given)  # noqa: S608
+        return int(cursor.rowcount)
+
+
+def _is_plain(value: Any) -> bool:
+    """Neither an expression nor a row."""
+    return not hasattr(value, "resolve_expression") and not hasattr(value, "prepare_database_save")
+
+
+def _field(model: type[Stateful], name: str) -> Any:
+    return model._meta.pk if name == "pk" else model._meta.get_field(name)
+
+
+def _column(field: Any) -> str:
+    return connection.ops.quote_name(field.column)
 
 
 def _masked(value: Any) -> Any:

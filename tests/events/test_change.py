@@ -6,6 +6,7 @@ import pytest
 from django.apps import apps
 from django.db import models
 from django.db.models import QuerySet
+from django.utils import timezone
 
 from events import log
 from events.actor import NoActor
@@ -109,3 +110,20 @@ def test_tables_lead_from_the_first_state_to_every_other(model: type[Stateful]) 
         reached |= new
         new = {after for state in new for after in model.TRANSITIONS.get(state, ())} - reached
     assert reached == {value for value, _ in field.choices or ()}
+
+
+@pytest.mark.django_db
+def test_what_is_written_and_compared_may_be_anything(acting: str) -> None:
+    """Numbers, times, JSON, nothing at all, a list to choose from, an expression."""
+    row = operation(OperationState.QUEUED)
+    now = timezone.now()
+    told = {"params": {"a": ["ü", None, 1.5]}, "done": 3, "started_at": now, "error": None}
+    only = {"error": None, "kind__in": ["test.any", "other"], "done": 0}
+
+    assert not change(row, OperationState.RUNNING, only={**only, "kind__in": []})
+    assert not change(row, OperationState.RUNNING, only={**only, "started_at": now})
+    assert change(row, OperationState.RUNNING, only=only, fields=told)
+    assert stored(row).values(*told).get() == told
+
+    assert change(row, OperationState.FAILED, only={"started_at": now}, fields={"done": models.F("done") + 1})
+    assert stored(row).get().done == 4
