@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from events.models import Level
 from processes.drivers.liveness import Identity, alive, boot_id
 from sessions.actions.record import record_stopped
 from sessions.drivers.pane_programs import Program, ended_for_sure, program_of
-from sessions.drivers.tmux import NoServer, PaneFacts, TmuxError
+from sessions.drivers.tmux import NoServer, PaneFacts, Snapshot, TmuxError
 from sessions.drivers.tmux_others import OtherServer
 from sessions.models import Session
 from sessions.server import tmux_server
@@ -39,19 +39,29 @@ def finish_stop(sessions: Sequence[Session]) -> list[str]:
 def _finish_own(sessions: Sequence[Session]) -> list[str]:
     """With whatever else their tmux sessions have: what is left of one would keep its name."""
     snapshot = tmux_server().snapshot()
-    ending = {session.gaia_id for session in sessions}
-    homes = {pane.session_id: gaia_id for gaia_id, pane in snapshot.by_gaia_id().items() if gaia_id in ending}
-    spared = {pane.window_id for pane in snapshot.panes if pane.gaia_id and pane.gaia_id not in ending}
-    unmarked = [pane for pane in snapshot.panes if not pane.gaia_id and pane.window_id not in spared]
-    beside = [pane for pane in unmarked if pane.session_id in homes]
+    beside = _beside(snapshot, {session.gaia_id for session in sessions})
 
     def close(panes: list[PaneFacts]) -> None:
-        tmux_server().kill(pane.window_id for pane in (*panes, *beside))
+        tmux_server().kill(pane.window_id for pane in (*panes, *(pane for _, pane in beside)))
 
-    # as the session's: what they start carries its mark, too
-    programs = [(homes[pane.session_id], program_of(pane)) for pane in beside if not pane.dead]
-    extra = [Program(gaia_id, program.pid, program.start_ticks) for gaia_id, program in programs]
-    return _finish(sessions, snapshot.by_gaia_id(), close, extra)
+    return _finish(sessions, snapshot.by_gaia_id(), close, _programs(beside))
+
+
+def _beside(snapshot: Snapshot, gaia_ids: Set[str]) -> list[tuple[str, PaneFacts]]:
+    """The panes that the tmux sessions of these have besides, each with the session's @gaia_id.
+
+    Not those of a window in which another session's pane is, too.
+    """
+    homes = {pane.session_id: gaia_id for gaia_id, pane in snapshot.by_gaia_id().items() if gaia_id in gaia_ids}
+    spared = {pane.window_id for pane in snapshot.panes if pane.gaia_id and pane.gaia_id not in gaia_ids}
+    unmarked = [pane for pane in snapshot.panes if not pane.gaia_id and pane.window_id not in spared]
+    return [(homes[pane.session_id], pane) for pane in unmarked if pane.session_id in homes]
+
+
+def _programs(beside: Sequence[tuple[str, PaneFacts]]) -> list[Program]:
+    """As the session's: what they start carries its mark, too."""
+    found = [(gaia_id, program_of(pane)) for gaia_id, pane in beside if not pane.dead]
+    return [Program(gaia_id, program.pid, program.start_ticks) for gaia_id, program in found]
 
 
 def _finish(
@@ -82,8 +92,9 @@ def finish_stop_of_all(sessions: Sequence[Session]) -> list[str]:
     """
     there: list[Program] = []
     with suppress(TmuxError):
-        found = [(pane, program_of(pane)) for pane in tmux_server().snapshot().panes]
-        there = [Program(pane.gaia_id or pane.pane_id, each.pid, each.start_ticks) for pane, each in found]
+        snapshot = tmux_server().snapshot()
+        marked = snapshot.by_gaia_id()
+        there = [*map(program_of, marked.values()), *_programs(_beside(snapshot, marked.keys()))]
     with ended_for_sure([*_recorded(sessions), *there]) as survivors:
         tmux_server().kill_server()
     end_left_over(Session.objects.own())

@@ -10,6 +10,7 @@ import pytest
 from django.test import Client
 from rest_framework.test import APIClient
 
+from common.errors import InvalidInput
 from events.actor import acting_as
 from events.models import Event
 from policy import panic
@@ -53,7 +54,7 @@ def test_declared_once_and_lifted(db: None, acting: str) -> None:
 
 @pytest.mark.parametrize("reason", ["x" * 501, "two\nlines"])
 def test_a_reason_that_is_none(db: None, acting: str, reason: str) -> None:
-    with pytest.raises(control.InvalidInput):
+    with pytest.raises(InvalidInput):
         panic.declare(reason)
 
 

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from rest_framework.test import APIClient
 
+from common.errors import Conflict
 from events.actor import acting_as
 from events.models import Event
 from processes.drivers.liveness import alive, identify
 from sessions import others, reconcile
 from sessions.actions import adoption, control, start, windows
 from sessions.drivers import tmux_windows
+from sessions.drivers.tmux import PaneMissing
 from sessions.drivers.tmux_windows import Pane
 from sessions.models import Session
 from sessions.states import SessionState
@@ -136,7 +138,7 @@ def test_what_cannot_be(api: APIClient, mine: Session, path: str, body: dict[str
 
 def test_without_room_nothing_is_split(mine: Session) -> None:
     windows.resize_window(mine, "0", width=20, height=2)
-    with pytest.raises(control.Conflict, match="no room"):
+    with pytest.raises(Conflict, match="no room"):
         windows.split(mine)
     assert Event.objects.filter(kind="session.window_failed").count() == 1
 
@@ -147,12 +149,14 @@ def test_pages_of_the_scrollback_fit_together(api: APIClient, mine: Session, tmp
     windows.open_window(mine, command=["/bin/sh", "-c", f"cat {numbers}; exec cat"])
     at = f"{URL}mine/capture/1/0/"
     until(lambda: "line 4999" in api.get(at).json()["text"])
-    pages, before = [], ""
-    while before is not None:
-        page = api.get(at, {"lines": "2000", **({"before": before} if before else {})}).json()
+    pages, query = list[str](), {"lines": "2000"}
+    while True:
+        page = api.get(at, query).json()
         pages.insert(0, page["text"])
-        assert page["first"] + page["text"].count("\n") + 1 == (before or page["total"])
-        before = page["before"]
+        assert page["first"] + page["text"].count("\n") + 1 == int(query.get("before", page["total"]))
+        if page["before"] is None:
+            break
+        query["before"] = str(page["before"])
     assert len(pages) == 3
     assert "\n".join(pages).rstrip("\n").split("\n") == [f"line {number}" for number in range(5_000)]
     assert api.get(at, {"before": "10", "lines": "3"}).json()["text"] == "line 7\nline 8\nline 9"
@@ -195,7 +199,7 @@ def test_an_agent_that_somebody_moved_in_is_not_ended(mine: Session, tmux: Tmux)
     other = start.create("other", cwd=mine.cwd)
     windows.open_window(mine, command=["/bin/cat"])
     tmux("join-pane", "-d", "-s", other.tmux_pane, "-t", panes(mine)["1.0"].pane_id)
-    with pytest.raises(control.Conflict, match="another session's agent"):
+    with pytest.raises(Conflict, match="another session's agent"):
         windows.close_window(mine, "1")
     control.stop([mine])
     look()
@@ -209,9 +213,9 @@ def test_a_number_of_an_earlier_server_means_nothing(mine: Session, tmux: Tmux) 
     until(lambda: tmux.server.snapshot().server is None)
     again = start.create("mine", cwd=mine.cwd)
     assert again.tmux_pane == mine.tmux_pane
-    with pytest.raises(control.Conflict, match="is gone"):
+    with pytest.raises(Conflict, match="is gone"):
         windows_of(Session.objects.get(pk=mine.pk))
-    with pytest.raises(tmux_windows.PaneMissing):
+    with pytest.raises(PaneMissing):
         tmux_windows.split_pane(tmux.server, old[0].panes[0], beside=False, percent=50, cwd=Path("/"), argv=["cat"])
     assert list(panes(again)) == ["0.0"]
 
@@ -219,7 +223,7 @@ def test_a_number_of_an_earlier_server_means_nothing(mine: Session, tmux: Tmux) 
 def test_a_name_is_no_prefix(mine: Session, tmux: Tmux) -> None:
     longer = start.create("mine2", cwd=mine.cwd)
     control.stop([mine])
-    with pytest.raises(control.Conflict):
+    with pytest.raises(Conflict):
         windows_of(mine)
     assert list(panes(longer)) == ["0.0"]
 
@@ -242,7 +246,7 @@ def test_a_session_of_others_is_only_looked_at(theirs: tuple[Stranger, Session])
     assert [pane.command for pane in panes(session).values()] == ["cat", "cat"]
     assert windows.capture(session, "1", "0")["first"] == 0
     for act in changes(session):
-        with pytest.raises(control.Conflict, match="is not GAIA's"):
+        with pytest.raises(Conflict, match="is not GAIA's"):
             act()
     assert server.state() == before
 
@@ -252,7 +256,7 @@ def test_an_adopted_one_is_its_pane(theirs: tuple[Stranger, Session]) -> None:
     adopted = adoption.adopt(session)
     before = server.state()
     for act in changes(adopted):
-        with pytest.raises(control.Conflict, match="only its pane is adopted"):
+        with pytest.raises(Conflict, match="only its pane is adopted"):
             act()
     assert server.state() == before
     windows.send_keys(adopted, "0", "0", "its own")
