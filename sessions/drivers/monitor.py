@@ -1,8 +1,9 @@
 """Watching a whole tmux server once a second: what is different since the last look, at the price of a look.
 
-Every turn lists the fields that tmux has at hand. Those for which it looks into processes (command, directory), and
-GAIA's marks, come every few seconds, and at once when a pane is new or something was renamed. A screen is read when its
-window had output since it was last read.
+Every turn asks for what moves and what tmux has at hand: output, title, end. All the rest, above all command and
+directory, for which tmux looks into processes, comes every few seconds; and at once when a pane is new, a program has
+ended, or a window was renamed, which tmux does when another program runs in it. A screen is read when its window had
+output since it was last read.
 """
 
 from __future__ import annotations
@@ -14,23 +15,19 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sessions.drivers import tmux_process
-from sessions.drivers.control_session import is_control_session
 from sessions.drivers.tmux_errors import NoServer, TmuxError
-from sessions.drivers.tmux_facts import PaneFacts, ServerIdentity, Snapshot, listing, parse_listing, parse_signal
+from sessions.drivers.tmux_facts import PaneFacts, ServerIdentity, Snapshot, listing, parse_listing
 from sessions.drivers.tmux_link import TmuxLink
 from sessions.drivers.tmux_script import command, line
 
-DEAR_EVERY = 5.0  # seconds between two looks at commands, directories and marks
+DEAR_EVERY = 5.0  # seconds between two looks at everything
 TAIL = 24  # lines of a screen's end that are kept
 TIMEOUT = 2.0
 
 _EMPTY = "no current target"
-# In the order of `_Row`; the title is last, because its program chooses it.
-_FIELDS = (
-    "pane_id", "session_id", "session_name", "window_name", "pane_pid", "pane_dead", "pane_dead_status",
-    "pane_dead_signal", "pane_width", "pane_height", "window_activity", "session_attached", "pane_in_mode",
-    "pane_title",
-)  # fmt: skip
+# In the order of `_Row`; the title is last, because its program chooses it. All are the pane's or its window's, so that
+# a pane that is listed several times, in windows that are linked, has the same row every time.
+_FIELDS = ("pane_id", "window_activity", "pane_dead", "window_name", "pane_title")
 _COMPARED = (
     "pane_pid", "dead", "dead_status", "dead_signal", "width", "height", "activity", "attached", "in_mode",
     "session_name", "gaia_id", "tags", "title", "current_command", "cwd",
@@ -62,18 +59,9 @@ class _Row(NamedTuple):
     """One line of the cheap listing, as text."""
 
     pane_id: str
-    session_id: str
-    session_name: str
-    window_name: str
-    pane_pid: str
-    dead: str
-    dead_status: str
-    dead_signal: str
-    width: str
-    height: str
     activity: str
-    attached: str
-    in_mode: str
+    dead: str
+    window_name: str
     title: str
 
 
@@ -106,6 +94,7 @@ class Monitor:
         self._server: ServerIdentity | None = None
         self._rows: dict[str, str] = {}  # pane id → the row as it came
         self._panes: dict[str, PaneFacts] = {}
+        self._not_ours: set[str] = set()
         self._tails: dict[str, str] = {}
         self._read: dict[str, tuple[int, int, int]] = {}  # pane id → when its screen was read, and its size
 
@@ -118,7 +107,7 @@ class Monitor:
         return self._tails.get(pane_id, "")
 
     def refresh(self) -> None:
-        """Have the next turn look at what is dear, too; for when something was heard of."""
+        """Have the next turn look at everything; for when something was heard of, such as a session's new name."""
         self._dear_at = None
 
     def turn(self) -> Changes:
@@ -137,10 +126,16 @@ class Monitor:
             if listed.server != server:  # another one by now; the next turn sees all of it
                 return self._conclude(None, {}, {}, {})
             panes = {pane.pane_id: pane for pane in listed.panes}
+            known = self._not_ours if server == self._server else set()
+            self._not_ours = known | (
+                rows.keys() - panes.keys()
+            )  # of control sessions; or gone since, and never seen again
+            rows = {pane_id: row for pane_id, row in rows.items() if pane_id in panes}
             self._dear_at = self._clock()
         tails = self._read_tails(server, panes, now) if self._tail else {}
         if server is not None and any(pane.ended_unnoticed for pane in panes.values()):
             tmux_process.remind_of_children(server.pid)
+            self.refresh()
         return self._conclude(server, rows, panes, tails)
 
     # Listing
@@ -156,15 +151,12 @@ class Monitor:
             pid, started, now = map(int, about.split("\t"))
         except ValueError:
             raise TmuxError(f"tmux answered something that is no listing: {about[:120]!r}") from None
-        rows: dict[str, str] = {}
-        for one in found:
-            pane_id, session_id, name, _ = one.split("\t", 3)
-            known = self._panes.get(pane_id)
-            if is_control_session(name) and (known is None or not known.gaia_id):
-                continue
-            if pane_id not in rows or (known is not None and known.session_id == session_id):
-                rows[pane_id] = one
-        return ServerIdentity(pid, started), now, rows
+        rows = {row.partition("\t")[0]: row for row in found}
+        return (
+            ServerIdentity(pid, started),
+            now,
+            {pane: row for pane, row in rows.items() if pane not in self._not_ours},
+        )
 
     def _list_dear(self) -> Snapshot:
         nonce = secrets.token_hex(6)
@@ -192,7 +184,7 @@ class Monitor:
                 panes[pane_id] = self._panes[pane_id]
                 continue
             new, old = _row(row), _row(before)
-            if (new.window_name, new.session_name, new.pane_pid) != (old.window_name, old.session_name, old.pane_pid):
+            if (new.window_name, new.dead) != (old.window_name, old.dead):
                 return None
             panes[pane_id] = _with(self._panes[pane_id], new)
         return panes
@@ -243,9 +235,8 @@ class Monitor:
         self._tails = {pane_id: text for pane_id, text in (kept | tails).items() if pane_id in panes}
         self._server, self._rows, self._panes = server, rows, panes
         if server is None:
-            self._dear_at, self._read = None, {}
-        if rows.keys() != panes.keys():  # something came or went between the two listings
-            self._rows = {pane_id: row for pane_id, row in rows.items() if pane_id in panes}
+            self._dear_at, self._read, self._not_ours = None, {}, set()
+        if panes.keys() - rows.keys():  # one was made between the two listings
             self._dear_at = None
         return Changes(server, appeared, changed, gone, tails)
 
@@ -260,17 +251,7 @@ def _row(text: str) -> _Row:
 def _with(pane: PaneFacts, row: _Row) -> PaneFacts:
     """The pane with what a row says."""
     try:
-        return pane._replace(
-            dead=row.dead == "1",
-            dead_status=int(row.dead_status) if row.dead_status else None,
-            dead_signal=parse_signal(row.dead_signal),
-            width=int(row.width),
-            height=int(row.height),
-            activity=int(row.activity),
-            attached=int(row.attached),
-            in_mode=row.in_mode not in ("", "0"),
-            title=row.title,
-        )
+        return pane._replace(activity=int(row.activity), title=row.title)
     except ValueError:
         raise TmuxError(f"tmux answered something that is no listing: {row!r:.120}") from None
 

@@ -153,7 +153,7 @@ def _parse_row(row: str) -> tuple[PaneFacts, bool]:
     title, command, cwd = fields[_TAGS_TO:]
     try:
         facts = PaneFacts(
-            int(pid), dead == "1", int(status) if status else None, parse_signal(signal), int(width), int(height),
+            int(pid), dead == "1", int(status) if status else None, _signal(signal), int(width), int(height),
             int(activity), int(created), int(attached), mode not in ("", "0"), session, window, pane, name, gaia_id,
             tags, title, command, cwd,
         )  # fmt: skip
@@ -162,8 +162,8 @@ def _parse_row(row: str) -> tuple[PaneFacts, bool]:
     return facts, session == home
 
 
-def parse_signal(text: str) -> int | None:
-    """The number of a signal in a listing: tmux gives the number; some builds give the name."""
+def _signal(text: str) -> int | None:
+    """tmux gives the number; some builds give the name."""
     if not text:
         return None
     if text.isdigit():
