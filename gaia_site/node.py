@@ -21,6 +21,7 @@ from services.probing import Prober
 from services.states import ProbeKind, ServiceState
 from services.supervisor import Supervisor
 from sessions import reconcile as sessions
+from sessions.actions.panic import keep_still
 from sessions.others import Lookout
 
 
@@ -29,6 +30,7 @@ def loops(node: Node) -> list[Loop]:
     found = [
         Loop("sessions", 1.0, sessions.look),
         Loop("sessions of others", 1.5, Lookout().look),
+        Loop("panic", 2.0, keep_still),
         Loop("stages", 1.0, lambda: environments.look_at_stages(node)),
         Loop("git", 5.0, environments.look_at_git),
         Loop("probes", 2.0, prober(node).turn, on_change=True),

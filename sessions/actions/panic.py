@@ -53,3 +53,9 @@ def still_terminals() -> None:
     """Make every terminal that is attached to GAIA's tmux server a read-only one, until it attaches again."""
     with suppress(GaiaError):  # no server, or one that hangs: nobody types there, either
         make_read_only(tmux_server())
+
+
+def keep_still() -> None:
+    """For every host's daemon, again and again: a terminal that was attached since, or elsewhere, only shows, too."""
+    if panic.standing() is not None:
+        still_terminals()

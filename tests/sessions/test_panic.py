@@ -16,7 +16,7 @@ from events.models import Event
 from policy import panic
 from policy.models import Panic
 from sessions.actions import control, start, windows
-from sessions.actions.panic import check_tmux
+from sessions.actions.panic import check_tmux, keep_still
 from sessions.models import Session
 from sessions.states import SessionState
 from tests.conftest import Operator
@@ -122,6 +122,15 @@ def test_who_is_attached_only_looks_on(mine: Session, terminal: int, tmux: Tmux)
     until(lambda: "later-42" in control.capture(mine))
     assert "after" not in control.capture(mine)
     assert tmux("list-clients") != "", "nobody is thrown out"
+
+
+def test_who_attaches_by_tmux_itself_only_looks_on(mine: Session, terminal: int, tmux: Tmux) -> None:
+    readonly = lambda: tmux("list-clients", "-F", "#{client_readonly}").split()  # noqa: E731
+    keep_still()
+    assert readonly() == ["0"], "without a panic nobody is disturbed"
+    Panic.objects.create(declared_by="user:elsewhere")  # on another host, which cannot reach this one's terminals
+    keep_still()
+    assert readonly() == ["1"]
 
 
 def test_by_the_api(operator: Operator, tmux: Tmux, acting: str) -> None:
