@@ -125,7 +125,8 @@ def change(
         raise ValueError(f"{row.key}: {', '.join(before)} → {after} is not among its transitions")
     stored = {"pk": row.pk, "state__in": permitted if before is None else before, **(only or {})}
     changes = {"state": after, **(fields or {})}
-    with atomic(savepoint=False):  # nobody goes on after a single statement that failed
+    # within a transaction that emits events nobody goes on after a single statement that failed
+    with atomic(savepoint=not getattr(_open, "blocks", None)):
         changed = _update(type(row), stored, changes)
         if changed and not silent:
             emit(kind, subject=row.key, message=message, level=level, **data)

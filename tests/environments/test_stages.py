@@ -23,7 +23,7 @@ def test_launched_and_stopped_by_the_api(place: Place, daemon: DaemonProcess, cl
     answer = client.post("/api/environments/dev1/stages/qa/launch/")
 
     assert answer.status_code == 202, answer.content
-    assert answer.json()["state"] == "starting"
+    assert answer.json()["state"] in ("starting", "running")  # the daemon may have been faster
     until(is_shown(stage, state="running"), "that it runs")
     until(lambda: answers(stage), "that it answers")
     database = place.path(1) / "data/qa/shop.db"
