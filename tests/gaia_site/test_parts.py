@@ -132,6 +132,7 @@ def test_how_gaia_status_says_it() -> None:
     common = {"kind": "process", "since": since, "restarts": 0, "healthy": True, "problem": "", "pid": None}
     data = {
         "up": True, "url": "http://127.0.0.1:8080", "home": "/h", "health": {"verdict": "healthy", "reasons": []},
+        "panic": {"panic": False},
         "processes": {"daemon": 1, "web": 2, "jobs": 3}, "totals": {"environments": 1, "stages": 3, "sessions": 0},
         "services": [
             {**common, "name": "gaia-jobs", "kind": "platform", "state": "running", "pid": 3, "restarts": 2},
