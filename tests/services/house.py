@@ -74,6 +74,7 @@ class House:
         """Kill what runs of a service, and tell the reconciler, as the daemon's watcher does."""
         process = process_of(service)
         group = self.watched[process.pk].pid
+        until(partial(_has_begun, group))  # before, a shim knows of no signal that it could pass on or tell of
         os.killpg(group, number)
         if number == signal.SIGKILL:  # else what dies a moment later would have been left running
             until(partial(all_gone, group, but=group))
@@ -91,6 +92,12 @@ def all_gone(group: int, *, but: int | None = None) -> bool:
     """Whether nobody of a process group is alive, or nobody `but` one."""
     rows = [table().row(pid) for pid in table().pids()]
     return not any(row and row.group == group and not row.dead and row.pid != but for row in rows)
+
+
+def _has_begun(shim: int) -> bool:
+    """Whether a shim has started its command, or has ended."""
+    rows = [table().row(pid) for pid in table().pids()]
+    return any(row and (row.parent == shim or (row.pid == shim and row.dead)) for row in rows)
 
 
 def process_of(service: Service) -> Process:
