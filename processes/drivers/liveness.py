@@ -173,13 +173,14 @@ class _Memory:
 def _look(since: int) -> list[tuple[Row, frozenset[bytes] | None]]:
     """Who was started then or later, and is no zombie, with the attempts that he names.
 
-    The table is listed again for those who were forked while it was read, until nobody is new.
+    The table is listed again for those who were forked while it was read, until nobody was, or nobody is new.
     """
     remembered, kept = _Memory.rows, dict[tuple[int, int], tuple[Row, _Tokens]]()
     settled = table().now_ticks() - _TICKS_PER_S
     found: list[tuple[Row, frozenset[bytes] | None]] = []
     seen: set[int] = set()
     for _ in range(_LISTINGS):
+        newest = table().newest_pid()
         fresh = [entry for entry in table().entries() if entry[0] not in seen]
         if not fresh:
             break
@@ -193,5 +194,7 @@ def _look(since: int) -> list[tuple[Row, frozenset[bytes] | None]]:
                 found.append((row, tokens))
             if entry[1] and row.start_ticks < settled:
                 kept[entry] = (row, tokens)
+        if newest is not None and newest == table().newest_pid():
+            break
     _Memory.rows = kept
     return found

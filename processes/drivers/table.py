@@ -65,6 +65,9 @@ class Table(Protocol):
     def entries(self) -> Iterator[tuple[int, int]]:
         """Every pid with a number that the next process with that pid has not; 0 where there is none to be had."""
 
+    def newest_pid(self) -> int | None:
+        """The pid that was given to a process or thread last; None where the system does not say."""
+
     def now_ticks(self) -> int:
         """The time that a process started now would have as its start."""
 
@@ -123,6 +126,18 @@ class ProcTable:
     def entries(self) -> Iterator[tuple[int, int]]:
         with os.scandir("/proc") as found:
             return iter([(int(entry.name), entry.inode()) for entry in found if entry.name.isdigit()])
+
+    def newest_pid(self) -> int | None:
+        try:
+            fd = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            return int(os.read(fd, 128).split()[-1])  # the fifth field of proc(5)
+        except (OSError, ValueError, IndexError):
+            return None
+        finally:
+            os.close(fd)
 
     def now_ticks(self) -> int:
         return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS_PER_S)
@@ -188,6 +203,9 @@ class PsutilTable:
 
     def entries(self) -> Iterator[tuple[int, int]]:
         return ((pid, 0) for pid in psutil.pids())
+
+    def newest_pid(self) -> int | None:
+        return None
 
     def now_ticks(self) -> int:
         return round(time.time() * 100)
