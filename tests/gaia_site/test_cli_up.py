@@ -84,6 +84,7 @@ def the_pictures_say_the_same_with_the_console_up_and_down(cli: CommandLine, dem
     assert set(demo) == {"url", "username", "password", "token"}
     cli("env", "launch", "dev2", "qa")
     until(lambda: all(one["title"] for group in cli("group-status", "--json").data for one in group["sessions"]))
+    until(lambda: not {'"starting"', '"unready"'} & set(cli("multi-env-status", "--json").out.replace(",", "").split()))
     groups, whole = cli("group-status", "--json").data, cli("multi-env-status", "--json").data
     assert whole["totals"] == {"environments": 5, "stages": 15, "sessions": 26}
     assert steady(whole["groups"]) == steady(groups)
