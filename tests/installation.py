@@ -117,7 +117,9 @@ class Gaia:
         return [one for one in self.processes() if one.runs(*words)]
 
     def daemons(self) -> list[Found]:
-        return self.of("node")
+        """Without what they are just starting, which has their words until it is executed."""
+        found = self.of("node")
+        return [one for one in found if _parent(one.pid) not in {each.pid for each in found}]
 
     def webs(self) -> list[Found]:
         return self.of(_WEB)
