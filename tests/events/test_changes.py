@@ -76,7 +76,7 @@ def test_a_commit_without_an_event_is_no_news(signal: ChangeSignal) -> None:
     assert signal.wait(LONG)
 
 
-@pytest.mark.skipif("connection.vendor != 'sqlite'")
+@pytest.mark.skipif("connection.vendor != 'sqlite'", reason="PostgreSQL tells of commits by itself")
 @pytest.mark.parametrize("told", [True, False])
 def test_whether_or_not_the_kernel_tells_of_writes(
     told: bool, signal: ChangeSignal, monkeypatch: pytest.MonkeyPatch

@@ -34,6 +34,16 @@ def loop(house: House, service: Service) -> None:
         house.tick()
 
 
+def in_a_trial(house: House, registered: Register) -> Service:
+    """A service in a crash loop, whose next trial has just begun."""
+    service = registered(probes=PROBES, start=True)
+    house.health["api"] = Health(startup=True, ready=True, live=True)
+    loop(house, service)
+    house.later(60)
+    house.tick()
+    return service
+
+
 def test_a_loop_that_goes_on_writes_one_event_a_trial(house: House, registered: Register) -> None:
     service = registered(probes=PROBES, start=True)
     house.health["api"] = Health(startup=True, ready=True, live=True)
@@ -59,11 +69,7 @@ def test_a_loop_that_goes_on_writes_one_event_a_trial(house: House, registered: 
 
 
 def test_a_trial_that_ends_in_another_way_is_news(house: House, registered: Register) -> None:
-    service = registered(probes=PROBES, start=True)
-    house.health["api"] = Health(startup=True, ready=True, live=True)
-    loop(house, service)
-    house.later(60)
-    house.tick()
+    service = in_a_trial(house, registered)
     house.end(service, signal.SIGTERM)
     event = last_event(service, "trial")
     assert (event.level, event.data["code"], "lines" in event.data) == ("warning", 143, True)
@@ -71,11 +77,7 @@ def test_a_trial_that_ends_in_another_way_is_news(house: House, registered: Regi
 
 
 def test_what_somebody_asks_of_a_trial_is_told(house: House, registered: Register) -> None:
-    service = registered(probes=PROBES, start=True)
-    house.health["api"] = Health(startup=True, ready=True, live=True)
-    loop(house, service)
-    house.later(60)
-    house.tick()
+    service = in_a_trial(house, registered)
     told = len(everything(service))
     stop(fresh(service))
     house.tick()
@@ -95,11 +97,7 @@ def test_what_somebody_asks_of_a_trial_is_told(house: House, registered: Registe
 
 
 def test_a_trial_that_its_liveness_ends_is_one_event(house: House, registered: Register) -> None:
-    service = registered(probes=PROBES, start=True)
-    house.health["api"] = Health(startup=True, ready=True, live=True)
-    loop(house, service)
-    house.later(60)
-    house.tick()
+    service = in_a_trial(house, registered)
     told = len(everything(service))
     house.health["api"] = Health(startup=True, ready=False, live=False, probe="live", answer="no")
     house.tick()
@@ -110,11 +108,7 @@ def test_a_trial_that_its_liveness_ends_is_one_event(house: House, registered: R
 
 
 def test_a_trial_that_stays_up_is_told_from_then_on(house: House, registered: Register) -> None:
-    service = registered(probes=PROBES, start=True)
-    house.health["api"] = Health(startup=True, ready=True, live=True)
-    loop(house, service)
-    house.later(60)
-    house.tick()
+    service = in_a_trial(house, registered)
     house.later(900)
     assert everything(service)[-1] == "service.recovered"
     told = len(everything(service))

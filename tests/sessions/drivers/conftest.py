@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,25 @@ from sessions.drivers.tmux import Created, NewSession, PaneFacts, TmuxServer
 
 ServerMaker = Callable[..., TmuxServer]
 Start = Callable[..., PaneFacts]
+FAST = 0.3
+"""Seconds after which a server that was stopped counts as hanging."""
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """A process that does nothing for a while: a server that hangs."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def server_pid(server: TmuxServer) -> int:
+    """Of the server that runs."""
+    identity = server.snapshot().server
+    assert identity is not None
+    return identity.pid
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,9 @@ from sessions.drivers.control_parser import (
 from sessions.drivers.control_session import Purpose, is_control_session, new_name
 from sessions.drivers.tmux import NoServer, TmuxError, TmuxHung, TmuxServer
 from sessions.drivers.tmux_script import command, line
-from tests.sessions.drivers.conftest import Start
+from tests.sessions.drivers.conftest import FAST, Start, server_pid, stopped
 from tests.waiting import PATIENCE_S, until
 
-FAST = 0.3  # seconds after which a server that was stopped counts as hanging
 PRINT = 'stty -echo; echo ready; while read -r line; do printf "$line"; done'
 
 
@@ -58,21 +57,6 @@ async def control(
         yield client
     finally:
         await client.close()
-
-
-@contextmanager
-def stopped(pid: int) -> Iterator[None]:
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
-
-
-def server_pid(server: TmuxServer) -> int:
-    identity = server.snapshot().server
-    assert identity is not None
-    return identity.pid
 
 
 def raw(server: TmuxServer, *words: str) -> bytes:

@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 
 import psutil
 import pytest
@@ -17,10 +16,9 @@ from sessions.drivers.control_session import is_control_session
 from sessions.drivers.tmux import NoServer, TmuxError, TmuxHung, TmuxServer
 from sessions.drivers.tmux_link import BreakerState, ControlLink, PlainLink, SafeLink, TmuxLink, safe_link
 from sessions.drivers.tmux_script import command, line
-from tests.sessions.drivers.conftest import Start
+from tests.sessions.drivers.conftest import FAST, Start, server_pid, stopped
 from tests.waiting import PATIENCE_S, until
 
-FAST = 0.3  # seconds after which a server that was stopped counts as hanging
 LinkMaker = Callable[..., TmuxLink]
 
 
@@ -30,21 +28,6 @@ def link(request: pytest.FixtureRequest, server: TmuxServer) -> Iterator[TmuxLin
     made = kinds[request.param](server.client)
     yield made
     made.close()
-
-
-@contextmanager
-def stopped(pid: int) -> Iterator[None]:
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
-
-
-def server_pid(server: TmuxServer) -> int:
-    identity = server.snapshot().server
-    assert identity is not None
-    return identity.pid
 
 
 def say(text: str) -> str:
